@@ -1,0 +1,1697 @@
+"""A stub resolver for asyncio: names to IP addresses over UDP, with no dependency, no thread and no task.
+
+    resolve, clear_cache = Resolver()
+    addresses = await resolve('www.example.com', TYPES.A)
+
+The way of one name through this file, which is in the order of its parts, each using only what stands above it:
+
+    resolve(name, qtype)
+      name ── candidates ──▶ fqdns                         names, search list
+      fqdn ── get_host ──▶ addresses? done                 hosts file
+      (fqdn, qtype) ── Cache ──▶ kept | joined | led       one query in flight a question
+        for (timeout, *nameservers) in get_nameservers     resolv.conf
+          Inquiry ──▶ datagrams ── read_reply ──▶ Answer | None | raises
+      Answer ──▶ addresses with expires_at | alias: ask again | DoesNotExist
+
+Everything up to the section "Exchange" is pure, or reads a file: bytes and values, and the time passed in. From there on it touches the
+event loop, and what has been opened is closed in the `finally` of the one who opened it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import copy
+import enum
+import errno
+import functools
+import heapq
+import io
+import ipaddress
+import itertools
+import logging
+import math
+import os
+import re
+import select
+import selectors
+import socket
+import stat
+import struct
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+__all__ = [
+    'QUESTION',
+    'RESPONSE',
+    'TYPES',
+    'AliasChainTooLong',
+    'BadAddress',
+    'BytesExpiresAt',
+    'DoesNotExist',
+    'IPv4AddressExpiresAt',
+    'IPv6AddressExpiresAt',
+    'InvalidName',
+    'MalformedMessage',
+    'Message',
+    'NameDoesNotExist',
+    'NameserverRefused',
+    'NameserverUnreachable',
+    'NoRecords',
+    'PointerLoop',
+    'QuestionRecord',
+    'Resolver',
+    'ResolverError',
+    'ResolverTimeout',
+    'ResourceRecord',
+    'ResponseCodeError',
+    'TemporaryResolverError',
+    'mix_case',
+    'pack',
+    'parse',
+    'recvfrom',
+]
+
+__version__ = '0.1.0'
+
+logger = logging.getLogger('aiodnsresolver')
+
+T = TypeVar('T')
+
+
+# --- Vocabulary --------------------------------------------------------------------------------------------------------
+
+
+class TYPES(enum.IntEnum):
+    """The record types that can be asked for (RFC 1035 §3.2.2, RFC 3596 §2.1)."""
+
+    A = 1
+    CNAME = 5
+    TXT = 16
+    AAAA = 28
+
+
+class RCODES(enum.IntEnum):
+    """The response codes that have a name here (RFC 1035 §4.1.1)."""
+
+    NOERROR = 0
+    FORMERR = 1
+    SERVFAIL = 2
+    NXDOMAIN = 3
+    NOTIMP = 4
+    REFUSED = 5
+
+
+QUESTION, RESPONSE = 0, 1  # the QR bit
+IN = 1  # the class of the Internet
+SOA = 6  # the type of the record that makes an answer without addresses one to believe
+
+MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
+MAX_NAME = 255  # octets on the wire: two more than in dotted form
+MAX_POINTERS = 127  # in one name: as many as it can have labels
+MAX_DATAGRAM = 65535
+MAX_ALIASES = 16
+MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
+MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: what starts to exist is to be seen soon
+FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
+LOOK_AGAIN_AFTER = 1  # seconds between two looks at whether a file has changed
+
+QR, OPCODE, AA, TC, RD, RA = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100, 0x0080  # in the second 16 bits of a header
+
+HEADER = struct.Struct('!HHHHHH')  # ID, flags, and how many records are in each of four sections
+QUESTION_TAIL = struct.Struct('!HH')  # type and class
+RECORD_TAIL = struct.Struct('!HHIH')  # type, class, TTL, length of the data
+
+
+class QuestionRecord(NamedTuple):
+    """An entry of a question section (RFC 1035 §4.1.2); `name` is dotted, without the final dot."""
+
+    name: bytes
+    qtype: int
+    qclass: int
+
+
+class ResourceRecord(NamedTuple):
+    """A record (RFC 1035 §4.1.3). `ttl` is in seconds; the `rdata` of a CNAME is a dotted name, that of any other type its octets."""
+
+    name: bytes
+    qtype: int
+    qclass: int
+    ttl: int
+    rdata: bytes
+
+
+class Message(NamedTuple):
+    """A DNS message (RFC 1035 §4.1); `qr` is QUESTION or RESPONSE."""
+
+    qid: int
+    qr: int
+    opcode: int
+    aa: int
+    tc: int
+    rd: int
+    ra: int
+    z: int
+    rcode: int
+    qd: Sequence[QuestionRecord]
+    an: Sequence[ResourceRecord]
+    ns: Sequence[ResourceRecord]
+    ar: Sequence[ResourceRecord]
+
+
+# --- Errors ------------------------------------------------------------------------------------------------------------
+
+
+class ResolverError(Exception):
+    """What every error of this module is."""
+
+
+class InvalidName(ResolverError, ValueError):
+    """No such name can be in the DNS; nothing was sent."""
+
+
+class DoesNotExist(ResolverError):
+    """The answer is that there is none."""
+
+
+class NameDoesNotExist(DoesNotExist):
+    """There is no such name: NXDOMAIN."""
+
+
+class NoRecords(DoesNotExist):
+    """There is such a name, but it has no record of this type: NODATA (RFC 2308 §2.2)."""
+
+
+class TemporaryResolverError(ResolverError):
+    """No nameserver gave an answer; later one may."""
+
+
+class ResolverTimeout(TemporaryResolverError, asyncio.TimeoutError):
+    """No nameserver gave an answer, and the last thing that happened was a timeout."""
+
+
+class NameserverRefused(TemporaryResolverError, ConnectionRefusedError):
+    """No nameserver gave an answer, and at the last one asked nothing listens."""
+
+
+class NameserverUnreachable(TemporaryResolverError, OSError):
+    """No nameserver gave an answer, and the last thing that happened was an error of a socket."""
+
+
+class ResponseCodeError(TemporaryResolverError):
+    """No nameserver gave an answer, and the last thing that happened was a response code, which is in `rcode`."""
+
+    def __init__(self, message: str, rcode: int = RCODES.SERVFAIL) -> None:
+        super().__init__(message)
+        self.rcode = rcode
+
+
+class BadAddress(ResolverError, ipaddress.AddressValueError):
+    """The reply holds an address of a length that no address has."""
+
+
+class AliasChainTooLong(ResolverError):
+    """The aliases (CNAME records) of a name lead back to one of them, or over too many links."""
+
+
+class MalformedMessage(ResolverError, ValueError):
+    """These bytes are no DNS message."""
+
+
+class PointerLoop(MalformedMessage):
+    """A compressed name points at itself or to what comes after it, where RFC 1035 §4.1.4 has only prior occurrences."""
+
+
+# --- Values that expire ------------------------------------------------------------------------------------------------
+
+
+class IPv4AddressExpiresAt(ipaddress.IPv4Address):
+    """An `ipaddress.IPv4Address` with `expires_at`: seconds of the clock `loop.time()`."""
+
+    __slots__ = ('expires_at',)
+
+    def __init__(self, address: object, expires_at: float) -> None:
+        super().__init__(address)
+        self.expires_at = expires_at
+
+    def __add__(self, other: int) -> IPv4AddressExpiresAt:
+        return IPv4AddressExpiresAt(int(self) + other, self.expires_at)
+
+    def __sub__(self, other: int) -> IPv4AddressExpiresAt:
+        return IPv4AddressExpiresAt(int(self) - other, self.expires_at)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.expires_at)
+
+
+class IPv6AddressExpiresAt(ipaddress.IPv6Address):
+    """An `ipaddress.IPv6Address` with `expires_at`: seconds of the clock `loop.time()`."""
+
+    __slots__ = ('expires_at',)
+
+    def __init__(self, address: object, expires_at: float) -> None:
+        super().__init__(address)
+        self.expires_at = expires_at
+
+    def __add__(self, other: int) -> IPv6AddressExpiresAt:
+        return IPv6AddressExpiresAt(int(self) + other, self.expires_at)
+
+    def __sub__(self, other: int) -> IPv6AddressExpiresAt:
+        return IPv6AddressExpiresAt(int(self) - other, self.expires_at)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.expires_at)
+
+
+class BytesExpiresAt(bytes):
+    """`bytes` with `expires_at`: seconds of the clock `loop.time()`."""
+
+    expires_at: float
+
+    def __new__(cls, value: bytes, expires_at: float) -> BytesExpiresAt:
+        self = super().__new__(cls, value)
+        self.expires_at = expires_at
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (bytes(self), self.expires_at)
+
+
+Address = IPv4AddressExpiresAt | IPv6AddressExpiresAt
+Value = Address | BytesExpiresAt
+
+TYPE_NUMBERS = frozenset(int(qtype) for qtype in TYPES)
+ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets in an address, class
+    TYPES.A: (4, IPv4AddressExpiresAt),
+    TYPES.AAAA: (16, IPv6AddressExpiresAt),
+}
+
+
+def expiring(value: Any, expires_at: float) -> Value:
+    """A value that a hook gave or a file holds, as one that expires; one that does already stays as it is."""
+    if hasattr(value, 'expires_at'):
+        return value  # type: ignore[no-any-return]
+    if isinstance(value, ipaddress.IPv4Address):
+        return IPv4AddressExpiresAt(int(value), expires_at)
+    if isinstance(value, ipaddress.IPv6Address):
+        return IPv6AddressExpiresAt(str(value), expires_at)
+    if isinstance(value, bytes):
+        return BytesExpiresAt(value, expires_at)
+    raise ResolverError(f'get_host gave {value!r}: an ipaddress object, a tuple of them or None is needed')
+
+
+# --- Names -------------------------------------------------------------------------------------------------------------
+
+DOTS = re.compile('[.\u3002\uff0e\uff61]')  # what the idna codec takes for a dot (RFC 3490 §3.1)
+UNPRINTABLE = re.compile(rb'[^!-~]')
+LOOPBACK: dict[int, str] = {TYPES.A: '127.0.0.1', TYPES.AAAA: '::1'}
+
+
+def text(name: bytes) -> str:
+    """A name as people read it, whatever octets it is made of."""
+    return name.decode('ascii', 'backslashreplace')
+
+
+def to_fqdn(name: str) -> bytes:
+    """A name as it goes into queries, but for its case: dotted octets in lower case without the final dot (RFC 1035 §2.3, RFC 3490 §4).
+
+    Raises InvalidName.
+    """
+    labels = DOTS.split(name)
+    if len(labels) > 1 and not labels[-1]:
+        labels.pop()
+    fqdn = b'.'.join(to_label(label, name) for label in labels)
+    if len(fqdn) > MAX_NAME - 2:
+        raise InvalidName(f'{name!r} is no name: it has {len(fqdn)} octets, and {MAX_NAME - 2} is the most')
+    return fqdn
+
+
+def to_label(label: str, name: str) -> bytes:
+    try:
+        octets = label.encode('ascii' if label.isascii() else 'idna').lower()
+    except UnicodeError as error:
+        raise InvalidName(f'{name!r} is no name: its label {label!r} cannot be written in ASCII: {error}') from error
+    if not octets:
+        raise InvalidName(f'{name!r} is no name: it has an empty label' if name else 'the name is empty')
+    if len(octets) > MAX_LABEL:
+        raise InvalidName(f'{name!r} is no name: its label {label!r} has {len(octets)} octets, and {MAX_LABEL} is the most')
+    if b'.' in octets or UNPRINTABLE.search(octets):
+        raise InvalidName(f'{name!r} is no name: its label {label!r} holds a space or another character that no name has')
+    return octets
+
+
+def is_under(fqdn: bytes, *domains: bytes) -> bool:
+    return fqdn.rpartition(b'.')[2] in domains
+
+
+def to_literal(name: str, expires_at: float) -> Address | None:
+    """The address that a name is the text of, if it is one; with or without a final dot."""
+    try:
+        return expiring(ipaddress.ip_address(name.removesuffix('.')), expires_at)  # type: ignore[return-value]
+    except ValueError:
+        return None
+
+
+@functools.lru_cache(maxsize=10_000)
+def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes, ...]:
+    """The names to ask for, in order, as resolv.conf(5) has it: none for an IP literal, which is its own answer.
+
+    Raises InvalidName.
+    """
+    if to_literal(name, 0):
+        return ()
+    fqdn = to_fqdn(name)
+    if DOTS.match(name[-1]) or is_under(fqdn, b'localhost', b'onion', b'invalid'):
+        return (fqdn,)
+    searched = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
+    return (fqdn, *searched) if fqdn.count(b'.') >= ndots else (*searched, fqdn)
+
+
+def pack_name(name: bytes) -> bytes:
+    """A dotted name as it stands in a message, without compression (RFC 1035 §3.1). Raises InvalidName."""
+    labels = name.split(b'.') if name else []
+    if not all(0 < len(label) <= MAX_LABEL for label in labels) or len(name) > MAX_NAME - 2:
+        raise InvalidName(f'{text(name)!r} is no name: labels have 1 to {MAX_LABEL} octets, and {MAX_NAME - 2} in all with their dots')
+    return b''.join([bytes((len(label),)) + label for label in labels]) + b'\0'
+
+
+def unpack_name(data: bytes, start: int) -> tuple[bytes, int]:
+    """The name at an offset, and the offset of what comes after it (RFC 1035 §4.1.4).
+
+    Each pointer must point to before the name, or the part of it, that it ends: so every step goes back, and there is an end.
+    """
+    labels: list[bytes] = []
+    octets = 1
+    offset, after = start, 0
+    for _ in range(MAX_NAME):
+        if offset >= len(data):
+            raise MalformedMessage(f'the name at octet {start} goes on after the last octet')
+        length = data[offset]
+        if length > MAX_LABEL:
+            target = unpack_pointer(data, offset)
+            if target >= start:
+                raise PointerLoop(f'the pointer at octet {offset} does not point to before its name: to octet {target}')
+            after = after or offset + 2
+            offset = start = target
+            continue
+        if not length:
+            return b'.'.join(labels), after or offset + 1
+        label = data[offset + 1 : offset + 1 + length]
+        octets += 1 + length
+        if octets > MAX_NAME or len(label) < length or b'.' in label:
+            raise MalformedMessage(f'the label at octet {offset} is cut off, holds a dot or makes its name longer than {MAX_NAME} octets')
+        labels.append(label)
+        offset += 1 + length
+    raise MalformedMessage(f'the name that ends at octet {offset} is made of more than {MAX_POINTERS} pointers')
+
+
+def unpack_pointer(data: bytes, offset: int) -> int:
+    if data[offset] < 0b11000000:
+        raise MalformedMessage(f'the label at octet {offset} is of a reserved type')
+    if offset + 1 == len(data):
+        raise MalformedMessage(f'the pointer at octet {offset} is cut off')
+    return (data[offset] & 0b00111111) << 8 | data[offset + 1]
+
+
+# --- Messages ----------------------------------------------------------------------------------------------------------
+
+
+def pack(message: Message) -> bytes:
+    """A message in wire format, its names uncompressed (RFC 1035 §4.1).
+
+    Raises InvalidName for a name that cannot be in one, ValueError for a number that is too large for its field.
+    """
+    try:
+        return b''.join([
+            pack_header(message),
+            *(pack_name(name) + QUESTION_TAIL.pack(qtype, qclass) for name, qtype, qclass in message.qd),
+            *(pack_record(record) for section in (message.an, message.ns, message.ar) for record in section),
+        ])  # fmt: skip
+    except struct.error as error:
+        raise ValueError(f'a number of {message} does not fit in its field: {error}') from error
+
+
+def pack_header(message: Message) -> bytes:
+    flags = 0
+    for value, bits in zip(message[1:9], (1, 4, 1, 1, 1, 1, 3, 4), strict=True):
+        if value >> bits:
+            raise ValueError(f'{value} does not fit in {bits} bits of the header of {message}')
+        flags = flags << bits | value
+    return HEADER.pack(message.qid, flags, *(len(section) for section in message[9:]))
+
+
+def pack_record(record: ResourceRecord) -> bytes:
+    name, qtype, qclass, ttl, rdata = record
+    octets = pack_name(rdata) if qtype == TYPES.CNAME else rdata
+    return pack_name(name) + RECORD_TAIL.pack(qtype, qclass, ttl, len(octets)) + octets
+
+
+def parse(data: bytes) -> Message:
+    """A message from wire format (RFC 1035 §4.1). Octets after the last record are ignored.
+
+    Raises MalformedMessage, and nothing else, whatever the bytes are.
+    """
+    if len(data) < HEADER.size:
+        raise MalformedMessage(f'{len(data)} octets are no message: its header alone has {HEADER.size}')
+    qid, flags, *counts = HEADER.unpack_from(data)
+    questions, offset = unpack_all(unpack_question, data, HEADER.size, counts[0])
+    answers, offset = unpack_all(unpack_record, data, offset, counts[1])
+    authority, offset = unpack_all(unpack_record, data, offset, counts[2])
+    additional, offset = unpack_all(unpack_record, data, offset, counts[3])
+    fields = [flags >> shift & mask for shift, mask in ((15, 1), (11, 15), (10, 1), (9, 1), (8, 1), (7, 1), (4, 7), (0, 15))]
+    return Message(qid, *fields, questions, answers, authority, additional)  # type: ignore[call-arg]
+
+
+def unpack_all(unpack_one: Callable[[bytes, int], tuple[T, int]], data: bytes, offset: int, count: int) -> tuple[tuple[T, ...], int]:
+    """A section of as many entries as the header counts, and the offset of what comes after it."""
+    entries = []
+    for _ in range(count):
+        entry, offset = unpack_one(data, offset)
+        entries.append(entry)
+    return tuple(entries), offset
+
+
+def unpack_question(data: bytes, offset: int) -> tuple[QuestionRecord, int]:
+    name, offset = unpack_name(data, offset)
+    end = offset + QUESTION_TAIL.size
+    if end > len(data):
+        raise MalformedMessage(f'the question that ends at octet {end} is cut off after {len(data)}')
+    return QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset)), end
+
+
+def unpack_record(data: bytes, offset: int) -> tuple[ResourceRecord, int]:
+    name, offset = unpack_name(data, offset)
+    start = offset + RECORD_TAIL.size
+    if start > len(data):
+        raise MalformedMessage(f'the record whose data begin at octet {start} is cut off after {len(data)}')
+    qtype, qclass, ttl, length = RECORD_TAIL.unpack_from(data, offset)
+    end = start + length
+    if end > len(data):
+        raise MalformedMessage(f'the record whose data end at octet {end} is cut off after {len(data)}')
+    rdata = data[start:end]
+    if qtype == TYPES.CNAME:
+        rdata, name_end = unpack_name(data, start)
+        if name_end != end:
+            raise MalformedMessage(f'the name at octet {start} ends at octet {name_end}, the data it stands in at {end}')
+    return ResourceRecord(name, qtype, qclass, ttl, rdata), end
+
+
+# --- Questions and answers ---------------------------------------------------------------------------------------------
+
+
+class Question(NamedTuple):
+    """What is asked, and the key of the cache: a name in lower case, and a type."""
+
+    fqdn: bytes
+    qtype: int
+
+    def __str__(self) -> str:
+        return f'{text(self.fqdn)} {TYPES(self.qtype).name}'
+
+
+class Answer(NamedTuple):
+    """What a nameserver knows of a question: its records, or the alias to ask for instead, or that there are none.
+
+    `expires_at` is when the first of all records that it is made from expires: the time, on the clock of the loop, at which the
+    first query for them was about to be sent, and their TTL.
+    """
+
+    records: tuple[Value, ...]
+    expires_at: float
+    aliases: tuple[bytes, ...] = ()  # from one to the next, the last being the canonical name
+    missing: type[DoesNotExist] | None = None
+    evidence: str = ''  # of whom the answer is that there are none, and how he put it
+
+
+def make_query(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
+    """A query with an ID that cannot be guessed, and letters in the case that `transform_fqdn` gives them."""
+    fqdn = transform_fqdn(question.fqdn)
+    if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
+        raise ResolverError(f'{question}: transform_fqdn may change the case of letters alone, and made {fqdn!r} of {question.fqdn!r}')
+    return os.urandom(2) + HEADER.pack(0, RD, 1, 0, 0, 0)[2:] + pack_name(fqdn) + QUESTION_TAIL.pack(question.qtype, IN)
+
+
+def is_reply(query: bytes, data: bytes) -> bool:
+    """Whether a datagram is a reply to a query: ID, QR, opcode, and one question that is equal to the letter (RFC 5452 §9.1)."""
+    return (
+        data[:2] == query[:2]
+        and data[HEADER.size : len(query)] == query[HEADER.size :]
+        and data[4:6] == query[4:6]
+        and HEADER.unpack_from(data)[1] & (QR | OPCODE) == QR
+    )
+
+
+def is_reply_in_another_case(query: bytes, data: bytes) -> bool:
+    """Whether a datagram would be a reply, were the letters of its question in the case of the query's."""
+    question = slice(HEADER.size, len(query))
+    return data[question] != query[question] and is_reply(
+        query[: HEADER.size] + query[question].lower(), data[: HEADER.size] + data[question].lower()
+    )
+
+
+def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -> Answer | None:
+    """All that is decided about one datagram. None: it is not the reply, go on listening. `asked_at` is in seconds of the loop's clock.
+
+    Raises TemporaryResolverError when this nameserver is of no use for the question, BadAddress or AliasChainTooLong when the
+    data are. The text of these errors says what the nameserver did, and goes on after its address.
+    """
+    if not is_reply(query, data):
+        return None
+    _, flags, _, answer_count, authority_count, _ = HEADER.unpack_from(data)
+    rcode = flags & 0b1111
+    if rcode not in (RCODES.NOERROR, RCODES.NXDOMAIN):
+        raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
+    try:
+        answers, offset = unpack_all(unpack_record, data, len(query), answer_count)
+        links, rrset = follow_aliases(question, answers)
+        aliases = tuple(link.rdata.lower() for link in links)
+        expires_at = min((expiry(link.ttl, asked_at) for link in links), default=math.inf)
+        if rrset and rcode == RCODES.NOERROR:
+            records = tuple(to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset)
+            return Answer(records, min(record.expires_at for record in records), aliases)
+        # Only now, since it is for nothing where there are records, and costs as much as the rest.
+        authority, _ = unpack_all(unpack_record, data, offset, authority_count)
+    except MalformedMessage:
+        return None
+    soa = next((record for record in authority if record.qtype == SOA and record.qclass == IN), None)
+    if rcode == RCODES.NOERROR and aliases and (flags & TC or not soa):
+        return Answer((), expires_at, aliases)
+    return read_negative(flags, soa, expires_at, asked_at)._replace(aliases=aliases)
+
+
+def rcode_text(rcode: int) -> str:
+    return RCODES(rcode).name if rcode in RCODES.__members__.values() else f'rcode {rcode}'
+
+
+def follow_aliases(question: Question, records: Iterable[ResourceRecord]) -> tuple[list[ResourceRecord], list[ResourceRecord]]:
+    """The aliases from the name that is asked for to the first that has records of the type, and these records (RFC 1034 §3.6.2)."""
+    rrsets: dict[bytes, list[ResourceRecord]] = {}
+    alias_of: dict[bytes, ResourceRecord] = {}
+    for record in records:
+        if record.qclass == IN and record.qtype == question.qtype:
+            rrsets.setdefault(record.name.lower(), []).append(record)
+        elif record.qclass == IN and record.qtype == TYPES.CNAME:
+            alias_of.setdefault(record.name.lower(), record)
+    links: list[ResourceRecord] = []
+    chain = [question.fqdn]
+    while chain[-1] not in rrsets and chain[-1] in alias_of:
+        links.append(alias_of[chain[-1]])
+        chain.append(links[-1].rdata.lower())
+        check_chain(chain, 'gave')
+    return links, rrsets.get(chain[-1], [])
+
+
+def check_chain(chain: Sequence[bytes], whose: str) -> None:
+    """Raises AliasChainTooLong where a name and the aliases that it leads to have no end that is worth waiting for."""
+    is_loop = len(set(chain)) < len(chain)
+    if is_loop or len(chain) - 1 > MAX_ALIASES:
+        what = 'a loop of' if is_loop else f'more than {MAX_ALIASES}'
+        raise AliasChainTooLong(f'{whose} {what} aliases: {" → ".join(map(text, chain))}')
+
+
+def expiry(ttl: int, asked_at: float) -> float:
+    return asked_at + (min(ttl, MAX_TTL) if ttl < 1 << 31 else 0)  # RFC 2181 §8
+
+
+def to_value(record: ResourceRecord, expires_at: float) -> Value:
+    if record.qtype == TYPES.TXT:
+        return BytesExpiresAt(join_strings(record.rdata), expires_at)
+    if record.qtype == TYPES.CNAME:
+        return BytesExpiresAt(record.rdata, expires_at)
+    octets, address_class = ADDRESSES[record.qtype]
+    if len(record.rdata) != octets:
+        kind, name = TYPES(record.qtype).name, text(record.name)
+        raise BadAddress(f'gave {name} an {kind} record of {len(record.rdata)} octets, where an address has {octets}')
+    return address_class(record.rdata, expires_at)
+
+
+def join_strings(rdata: bytes) -> bytes:
+    """The character-strings of a TXT record, each a length and so many octets (RFC 1035 §3.3.14), as one."""
+    strings = []
+    offset = 0
+    while offset < len(rdata):
+        start, offset = offset + 1, offset + 1 + rdata[offset]
+        strings.append(rdata[start:offset])
+    if offset > len(rdata):
+        raise MalformedMessage(f'the last character-string of a TXT record is to end at octet {offset} of {len(rdata)}')
+    return b''.join(strings)
+
+
+def read_negative(flags: int, soa: ResourceRecord | None, expires_at: float, asked_at: float) -> Answer:
+    """The answer of a reply without records: that there are none, and for how long that is so (RFC 2308 §5). Or this nameserver is out."""
+    missing: type[DoesNotExist] = NameDoesNotExist
+    evidence = 'answered NXDOMAIN'
+    if flags & 0b1111 == RCODES.NOERROR:
+        if flags & TC:
+            raise TemporaryResolverError('answered with a truncated reply that holds no record')
+        if not soa and not flags & (AA | RA):
+            raise TemporaryResolverError('answered that it neither knows nor looks up the name (lame)')
+        missing, evidence = NoRecords, 'answered with no such record'
+    ttl = 0
+    if soa and not flags & TC:
+        ttl = min(soa.ttl, int.from_bytes(soa.rdata[-4:], 'big'))
+    expires_at = min(expires_at, expiry(ttl, asked_at), asked_at + MAX_NEGATIVE_TTL)
+    return Answer((), expires_at, missing=missing, evidence=evidence)
+
+
+def answer_special(question: Question, now: float) -> Answer | None:
+    """The answer for a name that is never asked for: loopback for localhost (RFC 6761 §6.3), none for what the DNS does not have."""
+    fqdn, qtype = question
+    if is_under(fqdn, b'localhost'):
+        if qtype in LOOPBACK:
+            return Answer((ADDRESSES[qtype][1](LOOPBACK[qtype], now),), now)
+        return Answer((), now, missing=NoRecords, evidence='names under localhost have addresses alone (RFC 6761)')
+    if is_under(fqdn, b'onion', b'invalid'):
+        return Answer((), now, missing=NameDoesNotExist, evidence='such names are not in the DNS (RFC 7686, RFC 6761)')
+    return None
+
+
+# --- 0x20 --------------------------------------------------------------------------------------------------------------
+
+CASE_BITS = bytes(0x20 if chr(octet).isalpha() and octet < 128 else 0 for octet in range(256))
+
+
+def mix_case(fqdn: bytes) -> bytes:
+    """A name with each letter in a case drawn by chance, so that who forges a reply has more to guess (draft-vixie-dnsext-dns0x20)."""
+    flips = int.from_bytes(fqdn.translate(CASE_BITS), 'big') & int.from_bytes(os.urandom(len(fqdn)), 'big')
+    return (int.from_bytes(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
+
+
+def keep_case(fqdn: bytes) -> bytes:
+    return fqdn
+
+
+# --- The system's files ------------------------------------------------------------------------------------------------
+
+HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
+SHORTAGE = errno.EMFILE, errno.ENFILE, errno.ENOBUFS  # of what the process or the machine may have open
+
+
+class ResolvConf(NamedTuple):
+    """What resolv.conf(5) says; times are in seconds."""
+
+    nameservers: tuple[tuple[str, int], ...] = (('127.0.0.1', 53),)
+    search: tuple[bytes, ...] = ()
+    ndots: int = 1
+    timeout: float = 0.5
+    attempts: int = 5
+    rotate: bool = False
+    reload: bool = True
+    randomize_case: bool = True
+
+
+def without_bom(line: str) -> str:
+    return line.removeprefix('\ufeff').removeprefix('ï»¿')  # the second: UTF-8's, read in an encoding of one octet a letter
+
+
+def to_fqdns(names: Iterable[str]) -> Iterable[bytes]:
+    """Those of the names in a file that are names."""
+    for name in names:
+        try:
+            yield to_fqdn(name)
+        except InvalidName:
+            continue
+
+
+def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
+    """The contents of a resolv.conf; what makes no sense in it is skipped."""
+    nameservers: list[tuple[str, int]] = []
+    found: dict[str, Any] = {}
+    for line in lines:
+        keyword, *words = re.split('[#;]', without_bom(line), maxsplit=1)[0].split() or ['']
+        if keyword == 'nameserver' and words and to_literal(words[0], 0):
+            nameservers.append((words[0], 53))
+        elif keyword in ('search', 'domain'):
+            found['search'] = tuple(to_fqdns(words if keyword == 'search' else words[:1]))
+        elif keyword == 'options':
+            for word in words:
+                found.update(parse_option(word))
+    return ResolvConf(**found, nameservers=tuple(nameservers)) if nameservers else ResolvConf(**found)
+
+
+def parse_option(word: str) -> dict[str, Any]:
+    name, _, value = word.partition(':')
+    flags = {'rotate': {'rotate': True}, 'no-reload': {'reload': False}, 'randomize-case:0': {'randomize_case': False}}
+    bounds = {'ndots': (0, 15), 'timeout': (1, 30), 'attempts': (1, 5)}
+    if name in bounds and value.isascii() and value.isdigit():
+        low, high = bounds[name]
+        return {name: max(low, min(high, int(value[:9])))}
+    return flags.get(word, {})
+
+
+def parse_hosts(lines: Iterable[str]) -> dict[bytes, list[str]]:
+    """The contents of a hosts(5) file: what each of its names is an address of, in the order of the file, as text."""
+    hosts: dict[bytes, list[str]] = {}
+    for line in lines:
+        address, *names = without_bom(line).partition('#')[0].split() or ['']
+        for fqdn in to_fqdns(names):
+            hosts.setdefault(fqdn, []).append(address)
+    return hosts
+
+
+class SystemFile(Generic[T]):
+    """What a file of the system says, read when it is needed for the first time and again when it has changed.
+
+    `parse_lines` is given no line of a file that cannot be read. `reload` says of its result whether to look at the file again.
+    """
+
+    def __init__(self, path: str, parse_lines: Callable[[Iterable[str]], T], reload: Callable[[T], bool] = lambda _: True) -> None:
+        self.path = path
+        self.parse_lines = parse_lines
+        self.reload = reload
+        self.looked_at = -math.inf
+        self.version: tuple[int, ...] | None = None
+        self.contents: T | None = None
+
+    def read(self, now: float) -> T:
+        """The parsed contents at a time in seconds, of any clock that is always the same."""
+        if self.contents is not None and 0 <= now - self.looked_at < LOOK_AGAIN_AFTER:
+            return self.contents
+        self.looked_at = now
+        if self.contents is None or self.reload(self.contents):
+            self.look()
+        assert self.contents is not None
+        return self.contents
+
+    def look(self) -> None:
+        version = self.stat()
+        if self.contents is not None and version == self.version:
+            return
+        try:
+            lines = self.read_lines()
+        except OSError as error:
+            lines = []
+            if error.errno in SHORTAGE:
+                version = None
+        # What could not be read for want of descriptors, or was written to meanwhile and may have been read by half, is read
+        # again at the next look; what is known already is nearer the truth until then.
+        whole = version is not None and self.stat() == version
+        if whole or self.contents is None:
+            self.version = version if whole else None
+            self.contents = self.parse_lines(lines)
+
+    def stat(self) -> tuple[int, ...] | None:
+        try:
+            found = os.stat(self.path)
+        except OSError:
+            return ()
+        return found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+    def read_lines(self) -> list[str]:
+        version = self.stat()
+        if version and not stat.S_ISREG(version[0]):
+            return []  # to open a pipe could block
+        with open(self.path, 'r') as file:  # noqa: UP015
+            if isinstance(file, io.TextIOWrapper):
+                file.reconfigure(errors='replace')
+            return list(file)
+
+
+def to_addresses(words: Iterable[str], qtype: int, expires_at: float) -> tuple[Address, ...] | None:
+    """Those of the words in a file that are addresses of the family, if there are any."""
+    addresses = [to_literal(word, expires_at) for word in words] if qtype in ADDRESSES else []
+    return tuple(address for address in addresses if isinstance(address, ADDRESSES[qtype][1])) or None
+
+
+class FailingNameservers:
+    """Which nameservers of resolv.conf fail, and when each is tried again; until then the others are asked first."""
+
+    def __init__(self) -> None:
+        self.retry_at: dict[tuple[str, int], float] = {}
+
+    def put_last(self, nameservers: Sequence[tuple[str, int]], now: float) -> list[tuple[str, int]]:
+        """The nameservers in the order to ask them in.
+
+        One whose time to be tried again has come keeps its place this once: for the next who ask it fails on.
+        """
+        if not self.retry_at:
+            return list(nameservers)
+        failing = {nameserver for nameserver in nameservers if now < self.retry_at.get(nameserver, now)}
+        for nameserver in self.retry_at.keys() - failing:
+            self.retry_at[nameserver] = now + FAILING_FOR
+        return sorted(nameservers, key=failing.__contains__)
+
+    def failed(self, nameserver: tuple[str, int], now: float, what: str) -> None:
+        if nameserver not in self.retry_at:
+            logger.warning('nameserver %s, and for %s s the others are asked first', what, FAILING_FOR)
+        self.retry_at[nameserver] = now + FAILING_FOR
+
+    def answered(self, nameserver: tuple[str, int], what: str) -> None:
+        if self.retry_at.pop(nameserver, None) is not None:
+            logger.info('nameserver %s: it is back', what)
+
+
+# --- Exchange ----------------------------------------------------------------------------------------------------------
+#
+# A question is put to nameservers by an Inquiry: set after set, over a socket of its own for each query, until one answers. It
+# waits for one future at a time, that the answer or the deadline of the set ends. The sockets of a set that is over stay open, so
+# that a nameserver which is slower than its timeout still answers, until the Inquiry is closed and with it all that it holds.
+
+
+def settle(future: asyncio.Future[T], result: T) -> None:
+    """Ends a future that somebody may wait for, unless it is over, or the loop is: then nobody does."""
+    if not future.done() and not future.get_loop().is_closed():
+        future.set_result(result)
+
+
+async def recvfrom(loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int) -> tuple[bytes, Any]:
+    """The first datagram to arrive at any of several non-blocking UDP sockets, and the address it came from.
+
+    Raises OSError, of the first socket with an error. Cancelled, it leaves no reader behind, and no datagram is lost.
+    """
+    while True:
+        readable: asyncio.Future[socket.socket | None] = loop.create_future()
+        try:
+            for sock in socks:
+                loop.add_reader(sock.fileno(), settle, readable, sock)
+            sock = await readable  # type: ignore[assignment]
+        finally:
+            for sock_ in socks:
+                loop.remove_reader(sock_.fileno())
+        try:
+            return sock.recvfrom(max_bytes)
+        except BlockingIOError:
+            continue  # another reader was quicker, or the checksum was wrong
+
+
+class Selector:
+    """The part of `select.epoll` that Poller uses, for systems that have another such thing (kqueue)."""
+
+    def __init__(self) -> None:
+        self.selector = selectors.DefaultSelector()
+
+    def register(self, fd: int, _: int) -> None:
+        self.selector.register(fd, selectors.EVENT_READ)
+
+    def unregister(self, fd: int) -> None:
+        self.selector.unregister(fd)
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        return [(key.fd, events) for key, events in self.selector.select(timeout)]
+
+    def fileno(self) -> int:
+        return self.selector.fileno()
+
+    def close(self) -> None:
+        self.selector.close()
+
+
+new_epoll: Callable[[], Any] = getattr(select, 'epoll', Selector)
+READABLE: int = getattr(select, 'EPOLLIN', selectors.EVENT_READ)
+
+
+class Poller:
+    """Calls back when a socket can be read from, and ends futures whose time is up.
+
+    The loop knows of one file descriptor and one timer, however many sockets and futures there are. Both are gone from it when
+    the timer finds nothing to wait for any more, and so at the latest one timeout after the last call of `end_at`.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.epoll: Any = None
+        self.callbacks: dict[int, Callable[[], None]] = {}
+        self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
+        self.serial = itertools.count()
+        self.timer: asyncio.TimerHandle | None = None
+        self.timer_at = math.inf
+
+    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+        if self.epoll is None:
+            self.start()
+        self.epoll.register(fd, READABLE)
+        self.callbacks[fd] = callback
+
+    def forget(self, fd: int) -> None:
+        """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
+        self.epoll.unregister(fd)
+        del self.callbacks[fd]
+
+    def end_at(self, deadline: float, future: asyncio.Future[Any]) -> None:
+        """Ends a future with the result None at a time of the loop, unless it is over by then."""
+        if len(self.deadlines) > 2 * len(self.callbacks) + 100:
+            self.deadlines = [entry for entry in self.deadlines if not entry[2].done()]
+            heapq.heapify(self.deadlines)
+        heapq.heappush(self.deadlines, (deadline, next(self.serial), future))
+        # A timer that should have gone off may never do so: somebody may have had his own clock in the loop for a while.
+        if deadline < self.timer_at or self.timer_at < self.loop.time():
+            self.set_timer(deadline)
+
+    def set_timer(self, when: float) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer_at = when
+        self.timer = self.loop.call_at(when, self.tick)
+
+    def tick(self) -> None:
+        now = self.loop.time()
+        self.timer, self.timer_at = None, math.inf
+        while self.deadlines and (self.deadlines[0][0] <= now or self.deadlines[0][2].done()):
+            settle(heapq.heappop(self.deadlines)[2], None)
+        if self.deadlines:
+            self.set_timer(self.deadlines[0][0])
+        elif not self.callbacks:
+            self.stop()
+
+    def start(self) -> None:
+        epoll = new_epoll()
+        try:
+            self.loop.add_reader(epoll.fileno(), self.dispatch)
+        except NotImplementedError as error:
+            epoll.close()
+            raise ResolverError(
+                f'{type(self.loop).__name__} has no add_reader, without which no nameserver can be asked: '
+                'run asyncio on a SelectorEventLoop, or on uvloop'
+            ) from error
+        self.epoll = epoll
+
+    def stop(self) -> None:
+        if self.epoll is not None:
+            self.loop.remove_reader(self.epoll.fileno())
+            self.epoll.close()
+            self.epoll = None
+
+    def dispatch(self) -> None:
+        for fd, _ in self.epoll.poll(0):
+            self.callbacks[fd]()
+
+
+class Turns:
+    """The right to open sockets: at most `limit` are open at once, and who asks first has the right first.
+
+    When the system gives fewer than that, the limit is what it gave; each turn given back lets one more be tried.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = self.limit = most
+        self.taken = 0
+        self.queue: collections.OrderedDict[asyncio.Future[int], int] = collections.OrderedDict()
+
+    def take_free(self, wanted: int) -> int:
+        """Takes as many turns as can be had at once, and says how many these are."""
+        granted = 0 if self.queue else min(wanted, self.limit - self.taken)
+        self.taken += granted
+        return granted
+
+    async def take(self, wanted: int, instead_of: int = 0) -> int:
+        """Waits for so many turns, or for all that there are where these are fewer, and says how many were taken.
+
+        Who has some already gives these back for them, and comes before all others.
+        """
+        self.taken -= instead_of
+        if (instead_of or not self.queue) and self.taken + min(wanted, self.limit) <= self.limit:
+            self.taken += min(wanted, self.limit)
+            return min(wanted, self.limit)
+        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.queue[turn] = wanted
+        self.queue.move_to_end(turn, last=not instead_of)
+        granted = 0
+        try:
+            granted = await turn
+        finally:
+            # Whoever is cancelled in the very step in which his turn came had it, and gives it to the next.
+            if not granted:
+                self.queue.pop(turn, None)
+                self.give_back(turn.result() if turn.done() and not turn.cancelled() else 0)
+        return granted
+
+    def give_back(self, count: int) -> None:
+        self.taken -= count
+        self.limit = min(self.most, self.limit + count)
+        while self.queue:
+            turn, wanted = next(iter(self.queue.items()))
+            granted = 0 if turn.done() else min(wanted, self.limit)
+            if self.taken + granted > self.limit:
+                break
+            del self.queue[turn]
+            self.taken += granted
+            settle(turn, granted)
+
+    def found_shortage(self, own: int) -> None:
+        """To be called when the system refuses a socket: no more are to be had than the others have."""
+        self.limit = self.taken - own
+
+
+class Nameserver(NamedTuple):
+    family: int
+    host: str
+    port: int
+    zone: str | None
+
+    def __str__(self) -> str:
+        host = f'{self.host}%{self.zone}' if self.zone else self.host
+        return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
+
+    def socket_address(self) -> tuple[Any, ...]:
+        """What `connect` takes, so that it looks nothing up. Raises OSError where there is no such zone."""
+        if self.family == socket.AF_INET:
+            return self.host, self.port
+        zone = self.zone or '0'
+        return self.host, self.port, 0, int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+
+
+@functools.lru_cache(maxsize=1000)
+def to_nameserver(ip: object, port: int) -> Nameserver:
+    """Raises ValueError where the parts are not an IP address, or its text, and a port."""
+    address = ipaddress.ip_address(str(ip))
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise ValueError(f'{port!r} is no port')
+    if isinstance(address, ipaddress.IPv4Address):
+        return Nameserver(socket.AF_INET, str(address), port, None)
+    return Nameserver(socket.AF_INET6, str(address).partition('%')[0], port, address.scope_id)
+
+
+def check_set(question: Question, given: Any) -> tuple[float, list[tuple[Any, Nameserver]]]:
+    """The timeout and the nameservers of a set that a hook yielded, each nameserver also as it was given. Raises ResolverError."""
+    try:
+        timeout, *pairs = given
+        nameservers = [(pair, to_nameserver(*pair)) for pair in pairs]
+        if not 0 <= timeout < math.inf:
+            raise ValueError(f'{timeout!r} is no timeout')
+    except (TypeError, ValueError) as error:
+        raise ResolverError(
+            f'{question}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is needed, '
+            f'the ip being that of a nameserver, not its name: {error}'
+        ) from error
+    return timeout, nameservers
+
+
+class Exchange:
+    """One query to one nameserver, over a socket of its own."""
+
+    __slots__ = 'fd', 'given', 'inquiry', 'nameserver', 'query', 'sock'
+
+    def __init__(self, inquiry: Inquiry, given: Any, nameserver: Nameserver, query: bytes) -> None:
+        """Sends the query. Raises OSError."""
+        self.inquiry = inquiry
+        self.given = given
+        self.nameserver = nameserver
+        self.query = query
+        self.sock = socket.socket(nameserver.family, socket.SOCK_DGRAM)
+        self.fd = self.sock.fileno()
+        try:
+            self.sock.setblocking(False)
+            self.sock.connect(nameserver.socket_address())
+            self.sock.send(query)
+            inquiry.poller.watch(self.fd, self.read)
+        except (OSError, ResolverError):
+            self.sock.close()
+            raise
+
+    def read(self) -> None:
+        """Called back when there is a datagram, or an error, to be had from the socket."""
+        inquiry = self.inquiry
+        try:
+            data = self.sock.recv(MAX_DATAGRAM)
+            answer = read_reply(inquiry.question, self.query, data, inquiry.asked_at)
+        except BlockingIOError:
+            return  # a datagram whose checksum was wrong
+        except TemporaryResolverError as error:
+            inquiry.is_out(self, error)
+        except OSError as error:
+            inquiry.is_out(self, socket_error(error))
+        except ResolverError as error:
+            inquiry.has_come(self, type(error)(f'{inquiry.question}: {self.nameserver} {error}'))
+        else:
+            if answer is not None:
+                inquiry.has_come(self, answer)
+            elif is_reply_in_another_case(self.query, data):
+                inquiry.case_lost_by[self.nameserver] = None
+
+    def close(self) -> None:
+        self.inquiry.poller.forget(self.fd)
+        self.sock.close()
+
+
+def socket_error(error: OSError) -> TemporaryResolverError:
+    """An error of the socket to a nameserver, as it is kept among the failures."""
+    failure: NameserverRefused | NameserverUnreachable
+    if isinstance(error, ConnectionRefusedError):
+        failure = NameserverRefused('refused: nothing listens there')
+    else:
+        failure = NameserverUnreachable(f'cannot be asked: {error.strerror or error}')
+    failure.__cause__ = error
+    return failure
+
+
+class Inquiry:
+    """One question, put to nameservers until one of them answers. Used as a context manager, it leaves nothing open."""
+
+    def __init__(
+        self,
+        question: Question,
+        poller: Poller,
+        turns: Turns,
+        transform_fqdn: Callable[[bytes], bytes],
+        failing: FailingNameservers | None,
+    ) -> None:
+        self.question = question
+        self.poller = poller
+        self.turns = turns
+        self.transform_fqdn = transform_fqdn
+        self.failing = failing
+        self.turns_held = 0
+        self.asked_at = math.inf  # when the first query was about to be sent
+        self.exchanges: dict[Exchange, None] = {}  # whose sockets are open, the oldest first
+        self.in_set: dict[Exchange, None] = {}  # those of them that the set which is waited for has left
+        self.failures: list[tuple[Nameserver, TemporaryResolverError]] = []
+        self.case_lost_by: dict[Nameserver, None] = {}
+        self.result: Answer | ResolverError | None = None
+        self.woken: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> Inquiry:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for exchange in self.exchanges:
+            exchange.close()
+        self.turns.give_back(self.turns_held)
+
+    async def take_turn(self) -> None:
+        self.turns_held = await self.turns.take(1)
+
+    async def ask(self, timeout: float, nameservers: Sequence[tuple[Any, Nameserver]]) -> Answer | None:
+        """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
+        if self.result is None:
+            await self.send(nameservers)
+        if self.result is None and self.in_set:
+            self.woken = self.poller.loop.create_future()
+            self.poller.end_at(self.poller.loop.time() + timeout, self.woken)
+            await self.woken
+        if isinstance(self.result, ResolverError):
+            raise self.result
+        if self.result is None:
+            for exchange in self.in_set:
+                self.note_failure(exchange.given, exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
+            self.in_set.clear()
+        return self.result
+
+    async def send(self, nameservers: Sequence[tuple[Any, Nameserver]]) -> None:
+        """Sends the query to each nameserver of a set, or to the first of them when there are not sockets enough."""
+        pending = collections.deque(nameservers)
+        while pending and not self.in_set:
+            await self.make_room(len(pending))
+            while pending and len(self.exchanges) < self.turns_held and self.start(*pending[0]):
+                pending.popleft()
+
+    async def make_room(self, wanted: int) -> None:
+        """Sees to it that sockets can be opened: who has some open never waits for others, but gives up his own oldest."""
+        missing = wanted - (self.turns_held - len(self.exchanges))
+        if missing > 0:
+            self.turns_held += self.turns.take_free(missing)
+        if self.exchanges:
+            while len(self.exchanges) > max(0, self.turns_held - wanted):
+                self.give_up_oldest()
+        elif self.turns_held < wanted or self.turns.taken > self.turns.limit:
+            held, self.turns_held = self.turns_held, 0
+            self.turns_held = await self.turns.take(wanted, instead_of=held)
+
+    def start(self, given: Any, nameserver: Nameserver) -> bool:
+        """Sends the query to one nameserver, or notes why that was not to be; False says that there was no socket for it just now."""
+        now = self.poller.loop.time()
+        try:
+            exchange = Exchange(self, given, nameserver, make_query(self.question, self.transform_fqdn))
+        except OSError as error:
+            if error.errno in SHORTAGE and self.may_have_one_later():
+                return False
+            self.note_failure(given, nameserver, socket_error(error))
+            return True
+        logger.debug('%s: asked %s', self.question, nameserver)
+        self.asked_at = min(self.asked_at, now)
+        self.exchanges[exchange] = self.in_set[exchange] = None
+        return True
+
+    def may_have_one_later(self) -> bool:
+        """Whether the system, which refused a socket, is to be asked again; and sees to what has to come before that."""
+        if self.in_set:
+            return True
+        if self.exchanges:
+            self.give_up_oldest()
+            return True
+        self.turns.found_shortage(self.turns_held)
+        return self.turns.limit > 0
+
+    def give_up_oldest(self) -> None:
+        oldest = next(iter(self.exchanges))
+        del self.exchanges[oldest]
+        oldest.close()
+
+    def is_out(self, exchange: Exchange, error: TemporaryResolverError) -> None:
+        """A nameserver is of no use for the question."""
+        self.note_failure(exchange.given, exchange.nameserver, error)
+        del self.exchanges[exchange]
+        exchange.close()
+        if self.in_set.pop(exchange, self) is None and not self.in_set:
+            self.wake()
+
+    def has_come(self, exchange: Exchange, result: Answer | ResolverError) -> None:
+        """A nameserver gave an answer, or data that are an error for whoever asks."""
+        logger.debug('%s: %s gave %s', self.question, exchange.nameserver, result)
+        if isinstance(result, Answer) and result.missing:
+            result = result._replace(evidence=f'{exchange.nameserver} {result.evidence}')
+        if self.failing is not None and exchange in self.in_set:
+            self.failing.answered(exchange.given, f'{exchange.nameserver} answered {self.question}')
+        self.result = self.result or result
+        self.wake()
+
+    def wake(self) -> None:
+        if self.woken is not None:
+            settle(self.woken, None)
+
+    def note_failure(self, given: Any, nameserver: Nameserver, error: TemporaryResolverError) -> None:
+        logger.debug('%s: %s %s', self.question, nameserver, error)
+        self.failures.append((nameserver, error))
+        if self.failing is not None and is_fault_of_nameserver(error):
+            self.failing.failed(given, self.poller.loop.time(), f'{nameserver} {error} ({self.question})')
+
+    def error(self) -> TemporaryResolverError:
+        """What to raise when no nameserver is left to ask."""
+        if not self.failures:
+            return TemporaryResolverError(f'{self.question}: there is no nameserver to ask, since get_nameservers yielded none')
+        times = collections.Counter(f'{nameserver} {error}' for nameserver, error in self.failures)
+        found = [what if count == 1 else f'{what} ({count} times)' for what, count in times.items()]
+        if self.case_lost_by:
+            found.append(
+                f'a reply of {" and ".join(map(str, self.case_lost_by))} was ignored, since the letters of its question are not in the '
+                'case they were sent in: if that is how this nameserver is, turn the mixing of the case off, by "options randomize-case:0" '
+                'in resolv.conf or Resolver(transform_fqdn=lambda fqdn: fqdn)'
+            )
+        last = self.failures[-1][1]
+        error = copy_error(last, f'{self.question}: {"; ".join(found)}')
+        error.__cause__ = last.__cause__
+        return error
+
+
+def copy_error(error: TemporaryResolverError, message: str) -> TemporaryResolverError:
+    """The same error with another message; what an OSError has in its `errno` is kept."""
+    copy = type(error)(message)
+    copy.__dict__.update(error.__dict__)
+    if isinstance(copy, OSError) and isinstance(error.__cause__, OSError):
+        copy.errno = error.__cause__.errno
+    return copy
+
+
+def is_fault_of_nameserver(error: TemporaryResolverError) -> bool:
+    """Whether a failure says something of the nameserver, rather than of the name or of this machine."""
+    if isinstance(error, ResponseCodeError):
+        return error.rcode in (RCODES.REFUSED, RCODES.NOTIMP)
+    if isinstance(error, NameserverUnreachable):
+        cause = error.__cause__
+        return isinstance(cause, OSError) and cause.errno not in (*SHORTAGE, errno.EAGAIN)
+    return isinstance(error, (ResolverTimeout, NameserverRefused))
+
+
+# --- Resolver ----------------------------------------------------------------------------------------------------------
+
+
+Outcome = Answer | Exception | None
+Waiters = collections.OrderedDict[asyncio.Future[Outcome], None]
+
+
+class Cache:
+    """The answers to questions, each until it expires; and one query in flight for a question, however many wait for its answer.
+
+    The first who asks leads: `ask` runs in his task, and what comes of it goes to those who joined. Each of these waits for a
+    future of his own, so that whoever is cancelled touches nobody else. A leader who is cancelled hands over to the first of them.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, ask: Callable[[Question], Awaitable[Answer]], max_size: int) -> None:
+        self.loop = loop
+        self.ask = ask
+        self.max_size = max_size
+        self.answers: collections.OrderedDict[Question, Answer] = collections.OrderedDict()  # the least recently used first
+        self.in_flight: dict[Question, Waiters] = {}
+
+    async def get(self, question: Question) -> Answer:
+        """The answer that is kept, that is waited for already, or that is asked for now."""
+        answer = self.answers.get(question)
+        if answer is not None and self.loop.time() < answer.expires_at:
+            self.answers.move_to_end(question)
+            return answer
+        answer = None
+        waiters = self.in_flight.get(question)
+        if waiters is None:
+            waiters = self.in_flight[question] = collections.OrderedDict()
+        else:
+            answer = await self.join(question, waiters)
+        return answer or await self.lead(question, waiters)
+
+    async def join(self, question: Question, waiters: Waiters) -> Answer | None:
+        """Waits for what the leader gets; None when he is gone, and the caller is to lead."""
+        waiter: asyncio.Future[Outcome] = self.loop.create_future()
+        waiters[waiter] = None
+        gone = True
+        try:
+            outcome = await waiter
+            gone = False
+        finally:
+            # Whoever is cancelled in the very step in which the lead came to him hands it on.
+            if gone and waiters.pop(waiter, self) is self and not waiter.cancelled():
+                self.finish(question, waiters, None)
+        if isinstance(outcome, Exception):
+            raise outcome.with_traceback(None)
+        return outcome
+
+    async def lead(self, question: Question, waiters: Waiters) -> Answer:
+        outcome: Outcome = None
+        try:
+            outcome = answer = await self.ask(question)
+            return answer
+        except Exception as error:
+            outcome = error
+            raise
+        finally:
+            self.finish(question, waiters, outcome)
+
+    def finish(self, question: Question, waiters: Waiters, outcome: Outcome) -> None:
+        """Keeps an answer, and tells those who wait; without an outcome, the first of them that he is to lead."""
+        while waiters and outcome is None:
+            waiter, _ = waiters.popitem(last=False)
+            if not waiter.done():
+                settle(waiter, None)
+                return
+        # Unless the cache was cleared meanwhile, when the question is another's by now, or nobody's.
+        if self.in_flight.get(question) is waiters:
+            del self.in_flight[question]
+            if isinstance(outcome, Answer):
+                self.keep(question, outcome)
+        for waiter in waiters:
+            settle(waiter, outcome)
+
+    def keep(self, question: Question, answer: Answer) -> None:
+        if self.loop.time() < answer.expires_at:
+            self.answers[question] = answer
+            self.answers.move_to_end(question)
+            if len(self.answers) > self.max_size:
+                self.answers.popitem(last=False)
+
+    def clear(self) -> None:
+        self.answers.clear()
+        self.in_flight.clear()
+
+
+GetHost = Callable[[bytes, int], Awaitable[Any]]
+GetNameservers = Callable[[bytes], AsyncGenerator[tuple[Any, ...], None]]
+TransformFqdn = Callable[[bytes], bytes]
+
+
+def resolve_literal(name: str, qtype: int) -> tuple[Value, ...]:
+    address = to_literal(name, math.inf)
+    assert address is not None
+    if qtype in ADDRESSES and isinstance(address, ADDRESSES[qtype][1]):
+        return (address,)
+    raise NoRecords(f'{name} {TYPES(qtype).name}: this is an IPv{address.version} address, which has nothing else')
+
+
+def expiring_by(record: Value, expires_at: float) -> Value:
+    if record.expires_at > expires_at:
+        record = copy.copy(record)
+        record.expires_at = expires_at
+    return record
+
+
+def does_not_exist(question: Question, answer: Answer, others: Sequence[bytes]) -> DoesNotExist:
+    """The error for a question to which, and to those of the search list, the answer was that there are no records."""
+    assert answer.missing is not None
+    what = 'does not exist' if answer.missing is NameDoesNotExist else 'has no such record'
+    via = f' (an alias: {" → ".join(map(text, answer.aliases))})' if answer.aliases else ''
+    nor = f'; no better with the search list: {", ".join(map(text, others))}' if others else ''
+    return answer.missing(f'{question}{via}: {what}: {answer.evidence}{nor}')
+
+
+class LoopResolver:
+    """What a Resolver is in one event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        get_host: GetHost | None,
+        get_nameservers: GetNameservers | None,
+        transform_fqdn: TransformFqdn,
+        timeout: float | None,
+        max_sockets: int,
+        max_cache_size: int,
+    ) -> None:
+        self.loop = loop
+        self.get_host = get_host or self.get_host_of_system
+        self.get_nameservers = get_nameservers or self.get_nameservers_of_system
+        self.uses_resolv_conf = get_nameservers is None
+        self.transform_fqdn = transform_fqdn
+        self.timeout = timeout
+        self.hosts = SystemFile(HOSTS, parse_hosts)
+        self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf, lambda conf: conf.reload)
+        self.failing = FailingNameservers()
+        self.rotation = itertools.count()
+        self.poller = Poller(loop)
+        self.turns = Turns(max_sockets)
+        self.cache = Cache(loop, self.ask, max_cache_size)
+
+    async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
+        if not isinstance(name, str):
+            raise TypeError(f'the name to resolve is a str, and {name!r} is none')
+        if qtype not in TYPE_NUMBERS:
+            raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
+        search, ndots = self.search_list()
+        fqdns = candidates(name, search, ndots)
+        if not fqdns:
+            return resolve_literal(name, qtype)
+        as_given = fqdns[0]
+        if len(fqdns) > 1:
+            as_given = min(fqdns, key=len)
+            if records := await self.ask_host(as_given, qtype):
+                return records
+        for fqdn in fqdns:
+            answer = await self.look_up(fqdn, qtype)
+            if answer.missing is None:
+                return answer.records
+            if fqdn == as_given:
+                missing = answer
+        raise does_not_exist(Question(as_given, qtype), missing, [fqdn for fqdn in fqdns if fqdn != as_given])
+
+    def search_list(self) -> tuple[tuple[bytes, ...], int]:
+        if not self.uses_resolv_conf:
+            return (), 0
+        conf = self.resolv_conf.read(self.loop.time())
+        return conf.search, conf.ndots
+
+    async def look_up(self, fqdn: bytes, qtype: int) -> Answer:
+        """The records of a name, or of what it is an alias of; or that there are none."""
+        chain = [fqdn]
+        expires_at = math.inf
+        while True:
+            if records := await self.ask_host(chain[-1], qtype):
+                return Answer(tuple(expiring_by(record, expires_at) for record in records), 0)
+            question = Question(chain[-1], qtype)
+            answer = await self.cache.get(question)
+            if answer.records and len(chain) == 1:
+                return answer
+            expires_at = min(expires_at, answer.expires_at)
+            chain += answer.aliases
+            if answer.records:
+                return Answer(tuple(expiring_by(record, expires_at) for record in answer.records), expires_at)
+            if answer.missing:
+                return answer._replace(aliases=tuple(chain[1:]))
+            check_chain(chain, f'{Question(fqdn, qtype)}: the nameservers gave')
+
+    async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...] | None:
+        """What the hook `get_host` has for a name."""
+        found = await self.get_host(fqdn, qtype)
+        if found is None:
+            return None
+        now = self.loop.time()
+        return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
+
+    async def get_host_of_system(self, fqdn: bytes, qtype: int) -> tuple[Value, ...] | None:
+        now = self.loop.time()
+        hosts = self.hosts.read(now)
+        return to_addresses(hosts[fqdn], qtype, now) if fqdn in hosts else None
+
+    async def get_nameservers_of_system(self, _: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
+        conf = self.resolv_conf.read(self.loop.time())
+        timeout = conf.timeout if self.timeout is None else self.timeout
+        nameservers = collections.deque(conf.nameservers)
+        nameservers.rotate(-next(self.rotation) if conf.rotate else 0)
+        for _round in range(conf.attempts):
+            for nameserver in self.failing.put_last(nameservers, self.loop.time()):
+                yield timeout, nameserver
+
+    async def ask(self, question: Question) -> Answer:
+        """Puts a question to the nameservers, of a set at a time."""
+        special = answer_special(question, self.loop.time())
+        if special is not None:
+            return special
+        with Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing if self.uses_resolv_conf else None) as inquiry:
+            # First one's turn, and then the choice of nameservers, which is fresh so.
+            await inquiry.take_turn()
+            async with contextlib.aclosing(self.get_nameservers(question.fqdn)) as sets:
+                async for given in sets:
+                    answer = await inquiry.ask(*check_set(question, given))
+                    if answer is not None:
+                        return answer
+            raise inquiry.error()
+
+    def case_to_send(self) -> TransformFqdn:
+        if self.uses_resolv_conf and self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
+            return keep_case
+        return self.transform_fqdn
+
+
+def Resolver(  # noqa: N802
+    get_host: GetHost | None = None,
+    get_nameservers: GetNameservers | None = None,
+    transform_fqdn: TransformFqdn = mix_case,
+    *,
+    timeout: float | None = None,
+    max_sockets: int = 256,
+    max_cache_size: int = 10_000,
+) -> tuple[Callable[[str, int], Awaitable[tuple[Any, ...]]], Callable[[], None]]:
+    """Makes a resolver with a cache of its own: the two functions `resolve` and `clear_cache`. No loop has to run yet.
+
+    get_host: `async def get_host(fqdn: bytes, qtype: int)` gives None, an `ipaddress` object or a tuple of these. Asked for each name
+        before the cache and the nameservers; by default it is the hosts file. The name is in lower case, without final dot.
+    get_nameservers: an async generator `get_nameservers(fqdn: bytes)` that yields sets `(timeout, (ip, port), ...)`: a timeout in seconds
+        and nameservers to ask at the same time. Each set is asked after the one before it gave no answer. By default these come from
+        resolv.conf, with its options and search list; with a hook of your own names are taken as they are, and its order is kept.
+    transform_fqdn: gives the name in a query the case of its letters. By default it is drawn by chance, against forged replies; with
+        `lambda fqdn: fqdn` it stays as it is.
+    timeout: seconds for each try of a nameserver of resolv.conf, in place of what stands there (by default 0.5).
+    max_sockets: how many sockets, one for each query, are open at the same time; further look-ups wait for their turn.
+    max_cache_size: how many answers are kept; beyond, the one whose last use is longest ago goes.
+
+    Raises ValueError for a number that makes no sense.
+    """
+    if max_sockets < 1 or max_cache_size < 0:
+        raise ValueError(f'max_sockets is at least 1, and max_cache_size 0: not {max_sockets!r} and {max_cache_size!r}')
+    if timeout is not None and (get_nameservers or not 0 < timeout < math.inf):
+        raise ValueError(
+            f'timeout is a number of seconds, not {timeout!r}, and for the nameservers of resolv.conf: a get_nameservers yields its own'
+        )
+    in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
+
+    async def resolve(name: str, qtype: int) -> tuple[Any, ...]:
+        """The records of a name: for TYPES.A and TYPES.AAAA addresses, for TYPES.TXT and TYPES.CNAME bytes, each with `expires_at` in
+        seconds of `loop.time()`. Never an empty tuple.
+
+        Raises ResolverError: DoesNotExist where there are none (RFC 2308), TemporaryResolverError where no nameserver gave an answer,
+        InvalidName before anything is sent; TypeError or ValueError for what is no str or no type of TYPES; and what a hook raises.
+        """
+        loop = asyncio.get_running_loop()
+        resolver = in_loop.get(loop)
+        if resolver is None:
+            for closed in [loop for loop in in_loop if loop.is_closed()]:
+                del in_loop[closed]
+            resolver = in_loop[loop] = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
+        return await resolver.resolve(name, qtype)
+
+    def clear_cache() -> None:
+        """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""
+        for resolver in in_loop.values():
+            resolver.cache.clear()
+
+    return resolve, clear_cache
+
+
+# --- Command -----------------------------------------------------------------------------------------------------------
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """`python -m aiodnsresolver`; the exit status."""
+    options = parse_arguments(args)
+    try:
+        return asyncio.run(print_addresses(options))
+    except KeyboardInterrupt:
+        return 128 + 2
+
+
+def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog='python -m aiodnsresolver',
+        usage='%(prog)s NAME... [A|AAAA ...] [--nameserver IP[:PORT]]... [--timeout SECONDS]',
+        description='Prints a line for each address of a name: TTL in seconds, type, name and address, with tabs between.',
+        epilog='Exit status: 0 when there is an address, 1 when there is none, 2 when that is not to be known now, and for a wrong call.',
+    )
+    parser.add_argument('words', nargs='+', metavar='NAME', help='a name, as people write it; or A or AAAA, for this family alone')
+    parser.add_argument(
+        '--nameserver',
+        action='append',
+        metavar='IP[:PORT]',
+        type=parse_nameserver,
+        help='to ask instead of those of resolv.conf; [IP]:PORT for IPv6',
+    )
+    parser.add_argument('--timeout', type=parse_timeout, metavar='SECONDS', help='for each try (0.5)')
+    parser.add_argument('--version', action='version', version=__version__)
+    options = parser.parse_args(args)
+    options.qtypes = [qtype for qtype in (TYPES.A, TYPES.AAAA) if qtype.name in options.words] or [TYPES.A, TYPES.AAAA]
+    options.names = [word for word in options.words if word not in ('A', 'AAAA')]
+    if not options.names:
+        parser.error('a NAME is needed')
+    return options
+
+
+def parse_nameserver(word: str) -> tuple[str, int]:
+    bracketed = re.fullmatch(r'\[(.*)\](?::(\d+))?', word)
+    if bracketed:
+        ip, port = bracketed.groups()
+    else:
+        ip, _, port = word.partition(':') if word.count(':') == 1 else (word, '', '')
+    try:
+        to_nameserver(ip, int(port or 53))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f'{word!r} is no IP, IP:PORT or [IP]:PORT of a nameserver: {error}') from error
+    return ip, int(port or 53)
+
+
+def parse_timeout(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f'{word!r} is no number of seconds')
+    return seconds
+
+
+def resolver_of(options: argparse.Namespace) -> Callable[[str, int], Awaitable[tuple[Any, ...]]]:
+    if not options.nameserver:
+        return Resolver(timeout=options.timeout)[0]
+
+    async def get_nameservers(_: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
+        for _round in range(ResolvConf().attempts):
+            for nameserver in options.nameserver:
+                yield options.timeout or ResolvConf().timeout, nameserver
+
+    return Resolver(get_nameservers=get_nameservers)[0]
+
+
+async def print_addresses(options: argparse.Namespace) -> int:
+    """Asks for all at once, prints in the order of the call, and says the exit status."""
+    resolve = resolver_of(options)
+    statuses = []
+    for name in options.names:
+        results = await asyncio.gather(*(resolve(name, qtype) for qtype in options.qtypes), return_exceptions=True)
+        statuses.append(print_results(name, dict(zip(options.qtypes, results, strict=True))))
+    return max(statuses)
+
+
+def print_results(name: str, results: dict[TYPES, Any]) -> int:
+    """Prints what came of one name, and says the exit status."""
+    now = asyncio.get_running_loop().time()
+    found = [(qtype, address) for qtype, addresses in results.items() if isinstance(addresses, tuple) for address in addresses]
+    for qtype, address in found:
+        ttl = '-' if address.expires_at == math.inf else max(0, math.ceil(address.expires_at - now))
+        print(ttl, qtype.name, name, address, sep='\t')
+    errors = [error for error in results.values() if not isinstance(error, tuple) and not (found and isinstance(error, DoesNotExist))]
+    for error in errors:
+        if not isinstance(error, ResolverError):
+            raise error
+        print(error, file=sys.stderr)
+    if found:
+        return 0
+    return 1 if all(isinstance(error, DoesNotExist) for error in errors) else 2
+
+
+if __name__ == '__main__':
+    sys.exit(main())
