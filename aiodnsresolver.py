@@ -929,6 +929,7 @@ class Poller:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
         self.epoll.unregister(fd)
         del self.callbacks[fd]
+        self.stop_if_idle()
 
     def end_at(self, deadline: float, future: asyncio.Future[Any]) -> None:
         """Ends a future with the result None at a time of the loop, unless it is over by then."""
@@ -953,8 +954,7 @@ class Poller:
             settle(heapq.heappop(self.deadlines)[2], None)
         if self.deadlines:
             self.set_timer(self.deadlines[0][0])
-        elif not self.callbacks:
-            self.stop()
+        self.stop_if_idle()
 
     def start(self) -> None:
         epoll = new_epoll()
@@ -968,8 +968,8 @@ class Poller:
             ) from error
         self.epoll = epoll
 
-    def stop(self) -> None:
-        if self.epoll is not None:
+    def stop_if_idle(self) -> None:
+        if self.epoll is not None and not self.callbacks and self.timer is None:
             self.loop.remove_reader(self.epoll.fileno())
             self.epoll.close()
             self.epoll = None
@@ -1030,9 +1030,11 @@ class Turns:
             self.taken += granted
             settle(turn, granted)
 
-    def found_shortage(self, own: int) -> None:
-        """To be called when the system refuses a socket: no more are to be had than the others have."""
-        self.limit = self.taken - own
+    def found_shortage(self, own: int) -> bool:
+        """To be called when the system refuses a socket: no more are to be had than the others have, if there are others."""
+        others = self.taken - own
+        self.limit = others or self.limit
+        return others > 0
 
 
 class Nameserver(NamedTuple):
@@ -1231,8 +1233,7 @@ class Inquiry:
         if self.exchanges:
             self.give_up_oldest()
             return True
-        self.turns.found_shortage(self.turns_held)
-        return self.turns.limit > 0
+        return self.turns.found_shortage(self.turns_held)
 
     def give_up_oldest(self) -> None:
         oldest = next(iter(self.exchanges))

@@ -82,33 +82,41 @@ class Clock:
         loop._selector.select = select_or_jump
 
 
+@pytest.fixture
+def is_real_time(request):
+    return request.node.get_closest_marker('real_time') is not None
+
+
 @pytest_asyncio.fixture
-async def clock():
-    return Clock(asyncio.get_running_loop())
+async def clock(is_real_time):
+    return None if is_real_time else Clock(asyncio.get_running_loop())
+
+
+@pytest.fixture
+def servers():
+    return []
 
 
 @pytest_asyncio.fixture(autouse=True)
-async def nothing_left(request):
+async def nothing_left(request, clock, servers):
     """Every test ends with the same checks: no task, reader, timer or socket is left behind, and no exception that nobody saw."""
-    if not inspect.iscoroutinefunction(request.function):
-        yield
-        return
     loop = asyncio.get_running_loop()
     unseen = []
     loop.set_exception_handler(lambda _, context: unseen.append(context))
     readers, tasks, descriptors = readers_of(loop), asyncio.all_tasks(), descriptors_now()
     yield
-    servers = request.getfixturevalue('nameserver').servers if 'nameserver' in request.fixturenames else []
     for server in servers:
         server.close()
-    if 'clock' in request.fixturenames:
+    if clock is not None:
         await asyncio.sleep(100)  # longer than any timeout in here
-    gc.collect()
-    assert asyncio.all_tasks() - tasks <= {asyncio.current_task()}
-    if 'clock' in request.fixturenames:
         assert readers_of(loop) == readers
         assert not [handle for handle in loop._scheduled if not handle.cancelled()]
+        if descriptors_now() != descriptors:
+            gc.collect()  # the poller in a loop that was closed
         assert descriptors_now() == descriptors
+    assert asyncio.all_tasks() - tasks <= {asyncio.current_task()}
+    if inspect.iscoroutinefunction(request.function):
+        gc.collect()
     assert not unseen
 
 
@@ -171,15 +179,13 @@ class Scripted:
 
 
 @pytest.fixture
-def nameserver(clock):
+def nameserver(clock, servers):
     """`nameserver(reply, …)` starts a scripted nameserver on loopback."""
-    servers = []
 
     def start(*replies, address='127.0.0.1'):
         servers.append(Scripted(address, replies))
         return servers[-1]
 
-    start.servers = servers
     return start
 
 
@@ -246,7 +252,7 @@ def question_in(change):
     """A reply to the question with other letters."""
 
     def make(query):
-        other = copy.copy(query)
+        other = dns.message.from_wire(query.to_wire())
         name = dns.name.from_text(change(query.question[0].name.to_text()))
         other.question = [dns.rrset.RRset(name, query.question[0].rdclass, query.question[0].rdtype)]
         return response(other, ['? 20 IN A 192.0.2.66']).to_wire()
@@ -319,3 +325,2091 @@ def run(coroutine, loop_factory=asyncio.new_event_loop):
     finally:
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()
+
+
+# --- Vocabulary, errors, values that expire -------------------------------------------------------------------------------
+
+
+def test_the_types_are_usable_as_ints():
+    assert {qtype.name: int(qtype) for qtype in TYPES} == {'A': 1, 'CNAME': 5, 'TXT': 16, 'AAAA': 28}
+    assert (QUESTION, RESPONSE, TYPES.A + 1, {1: 'one'}[TYPES.A]) == (0, 1, 2, 'one')
+
+
+@pytest.mark.parametrize(
+    ('error', 'bases'),
+    [
+        (m.InvalidName, (m.ResolverError, ValueError)),
+        (m.DoesNotExist, (m.ResolverError,)),
+        (m.NameDoesNotExist, (m.DoesNotExist,)),
+        (m.NoRecords, (m.DoesNotExist,)),
+        (m.TemporaryResolverError, (m.ResolverError,)),
+        (m.ResolverTimeout, (m.TemporaryResolverError, asyncio.TimeoutError)),
+        (m.NameserverRefused, (m.TemporaryResolverError, ConnectionRefusedError)),
+        (m.NameserverUnreachable, (m.TemporaryResolverError, OSError)),
+        (m.ResponseCodeError, (m.TemporaryResolverError,)),
+        (m.BadAddress, (m.ResolverError, ipaddress.AddressValueError)),
+        (m.AliasChainTooLong, (m.ResolverError,)),
+        (m.MalformedMessage, (m.ResolverError, ValueError)),
+        (m.PointerLoop, (m.MalformedMessage,)),
+    ],
+)
+def test_an_error_has_the_bases_that_the_contract_says_and_survives_pickle(error, bases):
+    assert all(issubclass(error, base) for base in bases)
+    assert not issubclass(error, m.TemporaryResolverError) or not issubclass(error, m.DoesNotExist)
+    again = pickle.loads(pickle.dumps(error('some text')))
+    assert (type(again), str(again)) == (error, 'some text')
+
+
+@pytest.mark.parametrize(
+    ('plain', 'value'),
+    [
+        (ipaddress.IPv4Address('192.0.2.1'), IPv4AddressExpiresAt('192.0.2.1', 12.5)),
+        (ipaddress.IPv6Address('2001:db8::1'), IPv6AddressExpiresAt('2001:db8::1', 12.5)),
+        (ipaddress.IPv6Address('fe80::1%lo'), IPv6AddressExpiresAt('fe80::1%lo', 12.5)),
+    ],
+)
+def test_an_address_that_expires_is_otherwise_like_any_other(plain, value):
+    assert isinstance(value, type(plain))
+    assert (value, str(value), f'{value:#x}', hash(value)) == (plain, str(plain), f'{plain:#x}', hash(plain))
+    assert sorted([value + 1, value]) == [plain, value + 1]
+    assert (value + 1, value - 1, (value + 1).expires_at, (value - 1).expires_at) == (plain + 1, plain - 1, 12.5, 12.5)
+    for again in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert (type(again), again, again.expires_at) == (type(value), plain, 12.5)
+
+
+def test_bytes_that_expire_are_otherwise_like_any_other():
+    value = m.BytesExpiresAt(b'some', 12.5)
+    assert (value, hash(value), value + b'thing', sorted([value, b'a'])) == (b'some', hash(b'some'), b'something', [b'a', b'some'])
+    for again in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert (type(again), again, again.expires_at) == (m.BytesExpiresAt, b'some', 12.5)
+
+
+# --- Names ------------------------------------------------------------------------------------------------------------------
+
+L63 = 'a' * 63
+
+
+@pytest.mark.parametrize(
+    ('name', 'fqdn'),
+    [
+        ('www.example.com', b'www.example.com'),
+        ('WWW.Example.COM', b'www.example.com'),
+        ('www.example.com.', b'www.example.com'),
+        ('_dmarc.a-b.example', b'_dmarc.a-b.example'),
+        ('*.example', b'*.example'),
+        ('bücher.example', b'xn--bcher-kva.example'),  # RFC 3490 §4
+        ('BÜCHER.example.', b'xn--bcher-kva.example'),
+        ('bücher。example', b'xn--bcher-kva.example'),  # RFC 3490 §3.1
+        ('www。example。com。', b'www.example.com'),
+        ('xn--bcher-kva.example', b'xn--bcher-kva.example'),
+        (f'{L63}.example', f'{L63}.example'.encode()),  # RFC 1035 §2.3.4
+        ('.'.join([L63, L63, L63, 'b' * 61]), '.'.join([L63, L63, L63, 'b' * 61]).encode()),
+        ('.'.join([L63, L63, L63, 'b' * 61, '']), '.'.join([L63, L63, L63, 'b' * 61]).encode()),
+    ],
+)
+def test_a_name_as_it_goes_into_queries(name, fqdn):
+    assert m.to_fqdn(name) == fqdn
+
+
+@pytest.mark.parametrize(
+    ('name', 'says'),
+    [
+        ('', 'the name is empty'),
+        ('.', 'empty label'),
+        ('..', 'empty label'),
+        ('.example', 'empty label'),
+        ('www..example', 'empty label'),
+        ('example..', 'empty label'),
+        ('a' * 64 + '.example', '64 octets'),
+        ('ü' * 64 + '.example', 'cannot be written in ASCII'),
+        ('ü' * 5000, 'cannot be written in ASCII'),
+        ('.'.join([L63, L63, L63, 'b' * 62]), '254 octets'),
+        ('www example.com', 'a space'),
+        ('www\t.example', 'a space'),
+        ('www.example\n', 'a space'),
+        ('www.\0.example', 'a space'),
+        ('www.\x7f.example', 'a space'),
+        ('ü ü.example', 'a space'),
+        ('a\u2488b.example', 'a space'),  # one character that the codec makes two of, the second a dot
+        ('\u00ad.example', 'cannot be written in ASCII'),
+        ('\ud800.example', 'cannot be written in ASCII'),
+        ('\u0627a.example', 'cannot be written in ASCII'),
+    ],
+)
+async def test_a_name_that_cannot_be_is_refused_and_nothing_is_sent(nameserver, name, says):
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.InvalidName, match=re.escape(says)) as caught:
+        await resolve(name, TYPES.A)
+    assert not isinstance(caught.value, UnicodeError)
+    assert server.queries == []
+
+
+@pytest.mark.parametrize(
+    ('name', 'search', 'ndots', 'expected'),
+    [
+        ('db', (), 1, 'db'),
+        ('db', ('a.example', 'b.example'), 1, 'db.a.example db.b.example db'),
+        ('db.c', ('a.example', 'b.example'), 1, 'db.c db.c.a.example db.c.b.example'),
+        ('db.c', ('a.example',), 2, 'db.c.a.example db.c'),
+        ('db', ('a.example',), 0, 'db db.a.example'),
+        ('a.b.c.d.e', ('s.example',), 5, 'a.b.c.d.e.s.example a.b.c.d.e'),
+        ('a.b.c.d.e.f', ('s.example',), 5, 'a.b.c.d.e.f a.b.c.d.e.f.s.example'),
+        ('db.', ('a.example',), 1, 'db'),
+        ('db。', ('a.example',), 1, 'db'),
+        ('localhost', ('a.example',), 1, 'localhost'),
+        ('x.localhost', ('a.example',), 5, 'x.localhost'),
+        ('x.onion', ('a.example',), 5, 'x.onion'),
+        ('x.invalid', ('a.example',), 5, 'x.invalid'),
+        ('x.local', ('a.example',), 1, 'x.local x.local.a.example'),
+        (f'{L63}.{L63}.{L63}.aaa', ('b' * 56, 'b' * 57, 'b' * 58), 0, f'{L63}.{L63}.{L63}.aaa {L63}.{L63}.{L63}.aaa.{"b" * 57}'),
+        ('192.0.2.1', ('a.example',), 5, ''),
+        ('192.0.2.1.', ('a.example',), 5, ''),
+        ('2001:db8::1', ('a.example',), 5, ''),
+        ('fe80::1%lo', ('a.example',), 5, ''),
+        ('1.2.3', ('a.example',), 2, '1.2.3 1.2.3.a.example'),
+    ],
+)
+def test_the_candidates_of_a_search_list(name, search, ndots, expected):  # resolv.conf(5)
+    found = m.candidates(name, tuple(domain.encode() for domain in search), ndots)
+    if len(name) > 100:
+        assert [len(fqdn) for fqdn in found] == [195, 252, 253]
+    else:
+        assert b' '.join(found).decode() == expected
+
+
+@pytest.mark.parametrize(
+    ('data', 'start', 'expected'),
+    [
+        (b'\0', 0, (b'', 1)),
+        (b'\1a\2bc\0x', 0, (b'a.bc', 6)),
+        (b'\3com\0\1a\xc0\0x', 5, (b'a.com', 9)),
+        (b'\3com\0\xc0\0\xc0\5', 7, (b'com', 9)),  # a pointer to a pointer
+        (b'\1A\0', 0, (b'A', 3)),
+        (b'\3a b\1\xff\0', 0, (b'a b.\xff', 7)),
+        (b'\x3f' + b'a' * 63 + b'\0', 0, (b'a' * 63, 65)),
+    ],
+)
+def test_a_name_is_unpacked(data, start, expected):  # RFC 1035 §4.1.4
+    assert m.unpack_name(data, start) == expected
+
+
+@pytest.mark.parametrize(
+    ('data', 'start', 'error', 'says'),
+    [
+        (b'', 0, m.MalformedMessage, 'after the last octet'),
+        (b'\1a', 0, m.MalformedMessage, 'after the last octet'),
+        (b'\3ab', 0, m.MalformedMessage, 'cut off'),
+        (b'\3a.b\0', 0, m.MalformedMessage, 'holds a dot'),
+        (b'\xc0', 0, m.MalformedMessage, 'pointer at octet 0 is cut off'),
+        (b'\x40a\0', 0, m.MalformedMessage, 'reserved type'),
+        (b'\x80a\0', 0, m.MalformedMessage, 'reserved type'),
+        (b'\xc0\0', 0, m.PointerLoop, 'to octet 0'),
+        (b'\1a\xc0\0', 0, m.PointerLoop, 'to octet 0'),
+        (b'\1a\xc0\2', 0, m.PointerLoop, 'to octet 2'),
+        (b'\xc0\2\1a\0', 0, m.PointerLoop, 'to octet 2'),
+        (b'\1a\xc0\4\xc0\0', 4, m.PointerLoop, 'to octet 4'),
+        (b'\0' + b''.join((0xC000 + max(0, 2 * i - 1)).to_bytes(2, 'big') for i in range(300)), 599, m.MalformedMessage, 'more than'),
+        ((b'\x3f' + b'a' * 63) * 4 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
+        (b'\x3f' + b'a' * 63 + (b'\x3f' + b'a' * 63) * 2 + b'\x3e' + b'a' * 62 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
+    ],
+)
+def test_a_name_that_is_malformed_is_told_where(data, start, error, says):
+    with pytest.raises(error, match=says):
+        m.unpack_name(data, start)
+
+
+# --- Messages ---------------------------------------------------------------------------------------------------------------
+
+labels = st.binary(min_size=1, max_size=63).map(lambda label: label.replace(b'.', b'-'))
+names = st.lists(labels, max_size=5).map(b'.'.join).filter(lambda name: len(name) <= 253)
+u16 = st.integers(0, 0xFFFF)
+questions = st.builds(QuestionRecord, names, u16, u16)
+records = st.one_of(
+    st.builds(ResourceRecord, names, u16.filter(lambda qtype: qtype != TYPES.CNAME), u16, st.integers(0, 2**32 - 1), st.binary(max_size=40)),
+    st.builds(ResourceRecord, names, st.just(5), u16, st.integers(0, 2**32 - 1), names),
+)
+bit = st.integers(0, 1)
+sections = [st.lists(of, max_size=3).map(tuple) for of in (questions, records, records, records)]
+messages = st.builds(Message, u16, bit, st.integers(0, 15), bit, bit, bit, bit, st.integers(0, 7), st.integers(0, 15), *sections)
+
+
+@hypothesis.given(messages)
+def test_what_is_packed_is_parsed_as_it_was(message):
+    assert parse(pack(message)) == message
+    assert parse(pack(message) + b'and more') == message
+
+
+@hypothesis.given(messages)
+def test_dnspython_reads_what_is_packed(message):
+    wire = pack(message._replace(opcode=0, an=(), ns=(), ar=(), qd=message.qd[:1], rcode=message.rcode % 6))
+    theirs = dns.message.from_wire(wire)
+    assert theirs.id == message.qid
+    assert bool(theirs.flags & dns.flags.TC) == bool(message.tc)
+    assert [b'.'.join(rrset.name.labels[:-1]) for rrset in theirs.question] == [question.name for question in message.qd[:1]]
+
+
+@hypothesis.given(st.binary(max_size=600))
+@hypothesis.example(b'')
+@hypothesis.example(b'\0' * 12)
+def test_any_octets_parse_or_are_malformed(data):
+    with contextlib.suppress(m.MalformedMessage):
+        parse(data)
+
+
+@hypothesis.given(messages.map(pack), st.data())
+def test_a_message_with_any_damage_parses_or_is_malformed(data, draw):
+    for _ in range(draw.draw(st.integers(1, 5))):
+        at = draw.draw(st.integers(0, len(data) - 1))
+        data = draw.draw(st.sampled_from([data[:at], data[:at] + draw.draw(st.binary(min_size=1, max_size=2)) + data[at + 1 :]])) or b'\0'
+    with contextlib.suppress(m.MalformedMessage):
+        assert parse(pack(parse(data))) == parse(data)
+
+
+HEADER = b'\1\2\0\0'
+EXAMPLE = b'\7example\3com\0'
+
+
+@pytest.mark.parametrize(
+    ('data', 'says'),
+    [
+        (b'', '0 octets'),
+        (HEADER + b'\0' * 7, '11 octets'),
+        (HEADER + b'\0\1\0\0\0\0\0\0', 'after the last octet'),
+        (HEADER + b'\xff\xff\0\0\0\0\0\0' + EXAMPLE + b'\0\1\0\1', 'after the last octet'),
+        (HEADER + b'\0\1\0\0\0\0\0\0' + EXAMPLE + b'\0\1\0', 'question'),
+        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\1\0\1\0\0\0\0\0', 'record'),
+        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\1\0\1\0\0\0\0\0\5abcd', 'cut off'),
+        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\4\1a\0b', 'ends at octet'),
+        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\2\1a\0', 'ends at octet'),
+        (HEADER + b'\0\0\0\0\0\0\0\1' + b'\x40', 'reserved'),
+    ],
+)
+def test_a_message_that_is_malformed_is_told_why(data, says):
+    with pytest.raises(m.MalformedMessage, match=says):
+        parse(data)
+
+
+def test_parse_reads_what_dnspython_writes_with_compression():
+    query = dns.message.make_query('www.example.com', 'A', id=77)
+    wire = response(query, ['? 20 IN CNAME b.example.com.', 'b.example.com. 30 IN A 192.0.2.1', 'b.example.com. 30 IN TXT "x"'], [SOA]).to_wire()
+    parsed = parse(wire)
+    assert (parsed.qid, parsed.qr, parsed.rd, parsed.ra) == (77, RESPONSE, 1, 1)
+    assert parsed.qd == (QuestionRecord(b'www.example.com', 1, 1),)
+    assert parsed.an == (
+        ResourceRecord(b'www.example.com', 5, 1, 20, b'b.example.com'),
+        ResourceRecord(b'b.example.com', 1, 1, 30, bytes([192, 0, 2, 1])),
+        ResourceRecord(b'b.example.com', 16, 1, 30, b'\1x'),
+    )
+    assert parsed.ns[0][:4] == (b'example.com', 6, 1, 30)
+
+
+MESSAGE = Message(1, QUESTION, 0, 0, 0, 1, 0, 0, 0, (QuestionRecord(b'example.com', TYPES.A, 1),), (), (), ())
+
+
+@pytest.mark.parametrize(
+    ('message', 'error'),
+    [
+        (MESSAGE._replace(qid=65536), ValueError),
+        (MESSAGE._replace(qr=2), ValueError),
+        (MESSAGE._replace(rcode=16), ValueError),
+        (MESSAGE._replace(opcode=-1), ValueError),
+        (MESSAGE._replace(z=8), ValueError),
+        (MESSAGE._replace(qd=(QuestionRecord(b'a..b', 1, 1),)), m.InvalidName),
+        (MESSAGE._replace(qd=(QuestionRecord(b'a' * 64, 1, 1),)), m.InvalidName),
+        (MESSAGE._replace(qd=(QuestionRecord(b'.'.join([b'a' * 63] * 4), 1, 1),)), m.InvalidName),
+        (MESSAGE._replace(an=(ResourceRecord(b'a', 1, 1, 0, b'x' * 65536),)), ValueError),
+    ],
+)
+def test_what_does_not_fit_in_a_message_is_refused(message, error):
+    with pytest.raises(error):
+        pack(message)
+
+
+# --- Questions and answers ----------------------------------------------------------------------------------------------------
+
+QUERY = dns.message.make_query('wWw.exAmple.com', 'A', id=0x4142)
+WWW = m.Question(b'www.example.com', TYPES.A)
+
+
+def read(data, question=WWW, query=QUERY):
+    return m.read_reply(question, query.to_wire(), data, 100.0)
+
+
+def wire(*answer, **sections_):
+    return reply(*answer, **sections_)(QUERY)
+
+
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'',
+        b'\x41',
+        wire('? 20 IN A 192.0.2.1')[:11],
+        wire('? 20 IN A 192.0.2.1')[:12],
+        wire('? 20 IN A 192.0.2.1')[:30],
+        wire('? 20 IN A 192.0.2.1')[:-1],  # does not parse
+        wire(authority=[SOA], rcode=3)[:-1],
+        QUERY.to_wire(),  # QR
+        edited(set_octet(0, lambda o: o ^ 1))(QUERY),  # ID
+        edited(set_octet(1, lambda o: o ^ 1))(QUERY),
+        edited(set_octet(2, lambda o: o | 0x08))(QUERY),  # opcode
+        edited(set_octet(2, lambda o: o | 0x40))(QUERY),
+        edited(set_octet(5, lambda _: 0))(QUERY),  # no question
+        edited(set_octet(5, lambda _: 2))(QUERY),  # two questions
+        edited(set_octet(4, lambda _: 1))(QUERY),
+        edited(set_octet(30, lambda o: o ^ 29))(QUERY),  # another type
+        edited(set_octet(32, lambda o: o ^ 2))(QUERY),  # another class
+        wrong_case(QUERY),
+        question_in(lambda name: 'x' + name[1:])(QUERY),
+        question_in(lambda name: 'x' + name)(QUERY),
+    ],
+)
+def test_what_is_not_the_reply_is_ignored(data):  # RFC 5452 §9.1
+    assert read(wire('? 20 IN A 192.0.2.1')) is not None
+    assert read(data) is None
+
+
+A1 = '? 20 IN A 192.0.2.1'
+
+
+@pytest.mark.parametrize(
+    ('data', 'addresses', 'expires_at', 'aliases'),
+    [
+        (wire(A1), '192.0.2.1', 120, ''),
+        (wire(A1, authority=[SOA], additional=['x.example. 1 IN A 192.0.2.9']), '192.0.2.1', 120, ''),
+        (wire(A1, '? 30 IN A 192.0.2.2'), '192.0.2.1 192.0.2.2', 120, ''),
+        (wire('WWW.EXAMPLE.COM. 20 IN A 192.0.2.1'), '192.0.2.1', 120, ''),
+        (wire('? 0 IN A 192.0.2.1'), '192.0.2.1', 100, ''),
+        (wire(A1, flags=dns.flags.TC), '192.0.2.1', 120, ''),  # usable records are used
+        (wire(A1, 'other.example. 1 IN A 192.0.2.66'), '192.0.2.1', 120, ''),  # another owner
+        (wire(A1, '? 1 IN AAAA 2001:db8::1', '? 1 IN TXT x'), '192.0.2.1', 120, ''),  # another type
+        (wire(A1, '? 1 CH TXT x'), '192.0.2.1', 120, ''),  # another class
+        (wire('? 9 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1'), '192.0.2.1', 109, 'b.example'),
+        (wire('b.example. 20 IN A 192.0.2.1', '? 50 IN CNAME B.example.'), '192.0.2.1', 120, 'b.example'),
+        (wire('? 50 IN CNAME b.example.', 'b.example. 7 IN CNAME c.example.', 'c.example. 9 IN A 192.0.2.1'), '192.0.2.1', 107, 'b.example c.example'),
+        (wire(A1, '? 1 IN CNAME b.example.'), '192.0.2.1', 120, ''),
+        (wire('? 9 IN CNAME b.example.', flags=0), '', 109, 'b.example'),
+        (wire('? 9 IN CNAME b.example.', authority=[SOA], flags=dns.flags.TC), '', 109, 'b.example'),
+        (wire('? 9 IN CNAME b.example.', 'c.example. 20 IN A 192.0.2.66'), '', 109, 'b.example'),
+        (wire('? 604801 IN A 192.0.2.1'), '192.0.2.1', 100 + 604800, ''),
+        (wire('? 2147483647 IN A 192.0.2.1'), '192.0.2.1', 100 + 604800, ''),
+        (wire(A1).replace(b'\0\0\0\x14', b'\x80\0\0\0'), '192.0.2.1', 100, ''),  # RFC 2181 §8
+        (wire(A1).replace(b'\0\0\0\x14', b'\xff\xff\xff\xff'), '192.0.2.1', 100, ''),
+    ],
+)  # fmt: skip
+def test_a_reply_with_records_is_read(data, addresses, expires_at, aliases):
+    answer = read(data)
+    assert (' '.join(texts(answer.records)), answer.expires_at, b' '.join(answer.aliases).decode()) == (addresses, expires_at, aliases)
+    assert answer.missing is None
+    assert all(record.expires_at >= expires_at for record in answer.records)
+
+
+def test_each_record_keeps_its_own_expiry_but_no_more_than_its_alias():
+    assert [record.expires_at for record in read(wire(A1, '? 30 IN A 192.0.2.2')).records] == [120, 130]
+    chain = read(wire('? 25 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1', 'b.example. 30 IN A 192.0.2.2'))
+    assert [record.expires_at for record in chain.records] == [120, 125]
+    assert [record.expires_at for record in read(wire('? 5 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1')).records] == [105]
+
+
+SOA_TTL_300 = SOA.replace(' 30 ', ' 300 ').replace('3 4 20', '3 4 300')
+
+
+@pytest.mark.parametrize(
+    ('data', 'missing', 'expires_at'),
+    [
+        (wire(authority=[SOA], rcode=3), m.NameDoesNotExist, 120),  # the MINIMUM, RFC 2308 §5
+        (wire(authority=[SOA.replace(' 30 ', ' 10 ')], rcode=3), m.NameDoesNotExist, 110),  # the TTL
+        (wire(authority=[SOA_TTL_300], rcode=3), m.NameDoesNotExist, 160),
+        (wire(authority=['example.com. 30 IN NS ns.example.'], rcode=3), m.NameDoesNotExist, 100),
+        (wire(authority=[SOA], rcode=3, flags=dns.flags.TC), m.NameDoesNotExist, 100),
+        (wire(A1, rcode=3), m.NameDoesNotExist, 100),
+        (wire('? 5 IN CNAME b.example.', authority=[SOA], rcode=3), m.NameDoesNotExist, 105),  # RFC 2308 §2.1
+        (wire(authority=[SOA]), m.NoRecords, 120),
+        (wire(authority=[SOA], flags=0), m.NoRecords, 120),
+        (wire(authority=[SOA.replace('example.com.', 'elsewhere.', 1)]), m.NoRecords, 120),
+        (wire(), m.NoRecords, 100),
+        (wire(flags=dns.flags.AA), m.NoRecords, 100),
+        (wire('? 20 IN AAAA 2001:db8::1'), m.NoRecords, 100),
+        (wire('other.example. 1 IN A 192.0.2.66', authority=[SOA]), m.NoRecords, 120),
+        (wire(additional=[A1]), m.NoRecords, 100),
+        (wire(authority=[A1]), m.NoRecords, 100),
+        (wire('? 5 IN CNAME b.example.', authority=[SOA]), m.NoRecords, 105),
+        (wire('? 50 IN CNAME b.example.', authority=[SOA]), m.NoRecords, 120),
+        (wire(authority=[SOA]).replace(b'\0\0\0\x1e', b'\x80\0\0\x1e'), m.NoRecords, 120),
+        (wire(authority=[SOA]).replace(b'\0\0\0\x14', b'\x80\0\0\x14').replace(b'\0\0\0\x1e', b'\x80\0\0\x1e'), m.NoRecords, 100),
+    ],
+)
+def test_a_reply_without_records_is_read(data, missing, expires_at):  # RFC 2308
+    answer = read(data)
+    assert (answer.records, answer.missing, answer.expires_at) == ((), missing, expires_at)
+
+
+@pytest.mark.parametrize(
+    ('data', 'error', 'says'),
+    [
+        (wire(rcode=1), m.ResponseCodeError, 'answered FORMERR'),
+        (wire(rcode=2), m.ResponseCodeError, 'answered SERVFAIL'),
+        (wire(A1, rcode=2), m.ResponseCodeError, 'answered SERVFAIL'),
+        (wire(rcode=4), m.ResponseCodeError, 'answered NOTIMP'),
+        (wire(rcode=5), m.ResponseCodeError, 'answered REFUSED'),
+        (wire(rcode=9), m.ResponseCodeError, 'answered rcode 9'),
+        (wire(flags=0), m.TemporaryResolverError, 'lame'),
+        (wire(authority=['com. 9 IN NS a.example.'], flags=0), m.TemporaryResolverError, 'lame'),
+        (wire(flags=dns.flags.TC | dns.flags.RA), m.TemporaryResolverError, 'truncated'),
+        (wire(authority=[SOA], flags=dns.flags.TC | dns.flags.RA), m.TemporaryResolverError, 'truncated'),
+        (wire(A1)[:-5] + b'\3' + wire(A1)[-4:-1], m.BadAddress, '3 octets, where an address has 4'),
+        (wire('? 5 IN CNAME b.example.', 'b.example. 1 IN A 192.0.2.1')[:-5] + b'\3' + b'abc', m.BadAddress, 'b.example'),
+        (wire('? 5 IN CNAME www.example.com.'), m.AliasChainTooLong, 'loop of aliases: www.example.com → www.example.com'),
+        (wire('? 5 IN CNAME b.example.', 'b.example. 5 IN CNAME www.EXAMPLE.com.'), m.AliasChainTooLong, 'loop'),
+        (wire('? 5 IN CNAME n0.example.', *(f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(16))), m.AliasChainTooLong, 'more than 16'),
+    ],
+)  # fmt: skip
+def test_a_reply_of_no_use_is_told_why(data, error, says):
+    with pytest.raises(error, match=re.escape(says)) as caught:
+        read(data)
+    assert type(caught.value) is error
+    assert getattr(caught.value, 'rcode', data[3] & 15) == data[3] & 15
+
+
+def test_sixteen_aliases_in_one_reply_are_followed():
+    chain = ['? 5 IN CNAME n0.example.', *(f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(15)), 'n15.example. 5 IN A 192.0.2.1']
+    answer = read(wire(*chain))
+    assert (texts(answer.records), len(answer.aliases)) == (['192.0.2.1'], 16)
+
+
+@pytest.mark.parametrize(
+    ('qtype', 'record', 'expected'),
+    [
+        (TYPES.AAAA, 'AAAA 2001:db8::1', ipaddress.ip_address('2001:db8::1')),
+        (TYPES.TXT, 'TXT "some" "thing"', b'something'),
+        (TYPES.TXT, 'TXT ""', b''),
+        (TYPES.CNAME, 'CNAME Other.example.', b'Other.example'),
+    ],
+)
+def test_records_of_the_other_types_are_read(qtype, record, expected):
+    query = dns.message.make_query('www.example.com', qtype.name)
+    question = m.Question(b'www.example.com', qtype)
+    (found,) = m.read_reply(question, query.to_wire(), reply(f'? 20 IN {record}')(query), 100.0).records
+    assert (found, found.expires_at) == (expected, 120)
+
+
+def test_a_text_that_is_cut_off_makes_its_reply_malformed():
+    query = dns.message.make_query('www.example.com', 'TXT')
+    data = reply('? 20 IN TXT "some"')(query)
+    assert m.read_reply(m.Question(b'www.example.com', TYPES.TXT), query.to_wire(), data.replace(b'\4some', b'\5some'), 100.0) is None
+
+
+@pytest.mark.parametrize('transform', [lambda _: b'evil.example', lambda name: name.decode(), lambda name: name + b'.'])
+async def test_a_transform_fqdn_that_changes_more_than_case_is_an_error_that_says_so(nameserver, transform):
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(server, transform_fqdn=transform)
+    with pytest.raises(m.ResolverError, match='transform_fqdn may change the case of letters alone'):
+        await resolve('www.example.com', TYPES.A)
+    assert server.queries == []
+
+
+# --- 0x20 ---------------------------------------------------------------------------------------------------------------------
+
+
+@hypothesis.given(names)
+def test_mixing_changes_letters_and_nothing_but_their_case(name):
+    mixed = mix_case(name)
+    assert mixed.lower() == name.lower()
+    assert len(mixed) == len(name)
+
+
+def test_each_letter_is_mixed_evenly_and_on_its_own():
+    drawn = [mix_case(b'aZ-5.aZ') for _ in range(4000)]
+    assert {name[2:5] for name in drawn} == {b'-5.'}
+    counts = [sum(name[i : i + 1].isupper() for name in drawn) for i in (0, 1, 5, 6)]
+    assert all(1750 < count < 2250 for count in counts)
+    assert len({bytes(name[i] for i in (0, 1, 5, 6)) for name in drawn}) == 16
+
+
+LOOPS = [asyncio.new_event_loop]
+with contextlib.suppress(ImportError):
+    import uvloop
+
+    LOOPS.append(uvloop.new_event_loop)
+    run(asyncio.sleep(0), uvloop.new_event_loop)  # the first loop opens what uvloop keeps open as long as the process lives
+
+
+# --- The system's files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ('lines', 'expected'),
+    [
+        ([], {}),
+        (['nameserver 192.0.2.1\n'], {'nameservers': (('192.0.2.1', 53),)}),
+        (['nameserver 192.0.2.1 # office\n', 'nameserver\t2001:db8::1\r\n'], {'nameservers': (('192.0.2.1', 53), ('2001:db8::1', 53))}),
+        (['nameserver fe80::1%lo\n'], {'nameservers': (('fe80::1%lo', 53),)}),
+        ([f'nameserver 192.0.2.{i}' for i in range(9)], {'nameservers': tuple((f'192.0.2.{i}', 53) for i in range(9))}),
+        (['nameserver dns.example\n', 'nameserver\n', 'nameserver 1.2.3\n', 'nonsense\n', '\n', ' '], {}),
+        (['# nameserver 192.0.2.1', ';nameserver 192.0.2.1', '  nameserver 192.0.2.2;x'], {'nameservers': (('192.0.2.2', 53),)}),
+        (['\ufeffnameserver 192.0.2.1'], {'nameservers': (('192.0.2.1', 53),)}),
+        (['ï»¿nameserver 192.0.2.1'], {'nameservers': (('192.0.2.1', 53),)}),
+        (['search A.example b.example.\n'], {'search': (b'a.example', b'b.example')}),
+        (['domain a.example b.example\n'], {'search': (b'a.example',)}),
+        (['search a.example\n', 'domain b.example\n'], {'search': (b'b.example',)}),
+        (['domain a.example\n', 'search b.example\n'], {'search': (b'b.example',)}),
+        (['search . a..b c.example\n'], {'search': (b'c.example',)}),
+        (['search\n'], {'search': ()}),
+        (['options ndots:5 timeout:3 attempts:2 rotate no-reload randomize-case:0\n'],
+         {'ndots': 5, 'timeout': 3, 'attempts': 2, 'rotate': True, 'reload': False, 'randomize_case': False}),
+        (['options ndots:99 timeout:0\n', 'options attempts:99\n'], {'ndots': 15, 'timeout': 1, 'attempts': 5}),
+        (['options timeout:99 attempts:0 ndots:0'], {'timeout': 30, 'attempts': 1, 'ndots': 0}),
+        (['options ndots: timeout:x attempts:-1 ndots:² edns0 randomize-case:1 trust-ad timeout:1e9'], {}),
+        (['options timeout:' + '9' * 10000], {'timeout': 30}),
+    ],
+)  # fmt: skip
+def test_resolv_conf_is_parsed(lines, expected):  # resolv.conf(5)
+    assert m.parse_resolv_conf(lines) == m.ResolvConf(**expected)
+
+
+def test_without_a_resolv_conf_there_is_the_nameserver_of_this_machine():
+    assert m.ResolvConf() == ((('127.0.0.1', 53),), (), 1, 0.5, 5, False, True, True)
+
+
+@pytest.mark.parametrize(
+    ('lines', 'name', 'expected'),
+    [
+        (['192.0.2.1 www.example.com'], 'www.example.com', '192.0.2.1'),
+        (['192.0.2.1 WWW.example.com'], 'www.EXAMPLE.com', '192.0.2.1'),
+        (['192.0.2.1 a b\tc # d'], 'c', '192.0.2.1'),
+        (['192.0.2.1 a b # d'], 'd', None),
+        (['192.0.2.1 a#b'], 'a', '192.0.2.1'),
+        (['# 192.0.2.1 a'], 'a', None),
+        (['192.0.2.1\ta\r\n', '192.0.2.2 b a\r\n', '2001:db8::1 a'], 'a', '192.0.2.1 192.0.2.2'),
+        (['192.0.2.1 a.'], 'a', '192.0.2.1'),
+        (['\ufeff192.0.2.1 a'], 'a', '192.0.2.1'),
+        (['nonsense a', '192.0.2 a', '192.0.2.7', '', '192.0.2.1 a'], 'a', '192.0.2.1'),
+        (['192.0.2.1 a..b a'], 'a', '192.0.2.1'),
+        (['192.0.2.1 bücher.example'], 'xn--bcher-kva.example', '192.0.2.1'),
+        (['2001:db8::1 a'], 'a', None),
+    ],
+)
+async def test_the_hosts_file_is_parsed_and_comes_before_the_nameservers(nameserver, lines, name, expected):  # hosts(5)
+    server = nameserver(nxdomain)
+    with files(hosts='\n'.join(lines)):
+        resolve, _ = Resolver(get_nameservers=rounds(server))
+        if expected is None:
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve(name, TYPES.A)
+        else:
+            addresses = await resolve(name, TYPES.A)
+            assert texts(addresses) == expected.split()
+            assert {address.expires_at for address in addresses} == {now()}
+            assert server.queries == []
+
+
+async def test_the_other_family_is_found_in_the_hosts_file_with_its_zone(nameserver):
+    with files(hosts='192.0.2.1 a\nfe80::1%lo a\n2001:db8::1 a'):
+        resolve, _ = Resolver(get_nameservers=rounds(nameserver(nodata)))
+        assert texts(await resolve('a', TYPES.AAAA)) == ['fe80::1%lo', '2001:db8::1']
+        with pytest.raises(m.NoRecords):
+            await resolve('a', TYPES.TXT)
+
+
+async def test_a_file_is_parsed_once_and_again_when_it_has_changed(clock, tmp_path):
+    path = tmp_path / 'hosts'
+    path.write_text('one')
+    parsed = []
+    file = m.SystemFile(str(path), lambda lines: parsed.append([*lines]) or parsed[-1])
+    assert file.read(0) == ['one']
+    assert file.read(0.5) is file.read(5) is parsed[0]
+    path.write_text('two!')
+    assert file.read(5.9) == ['one']  # looked at no more than once a second
+    assert file.read(6) == ['two!']
+    path.unlink()
+    assert file.read(7) == []
+    assert file.read(8) is parsed[2]
+    (tmp_path / 'target').write_text('three')
+    path.symlink_to(tmp_path / 'target')
+    assert file.read(9) == ['three']
+    assert file.read(3) == ['three']  # a clock that was put back
+    assert len(parsed) == 4
+
+
+async def test_a_file_that_is_not_to_be_reloaded_is_not(tmp_path):
+    path = tmp_path / 'resolv.conf'
+    path.write_text('options no-reload')
+    file = m.SystemFile(str(path), m.parse_resolv_conf, lambda conf: conf.reload)
+    assert not file.read(0).reload
+    path.write_text('options rotate')
+    assert not file.read(100).rotate
+
+
+@pytest.mark.parametrize('damage', ['directory', 'pipe', 'missing', 'binary', 'half a line', 'ten megabytes', 'no permission'])
+async def test_a_damaged_file_does_no_harm(tmp_path, damage):
+    path = tmp_path / 'hosts'
+    file = m.SystemFile(str(path), m.parse_hosts)
+    expected = {}
+    if damage == 'directory':
+        path.mkdir()
+    elif damage == 'pipe':
+        os.mkfifo(path)
+    elif damage == 'binary':
+        path.write_bytes(b'\xff\xfe\0\n192.0.2.1 a\n\xff.\xff 192.0.2.2\n192.0.2.3 b\xe9 c\n' + bytes(range(256)))
+        expected = {b'a': ['192.0.2.1'], b'c': ['192.0.2.3']}
+    elif damage == 'half a line':
+        path.write_text('192.0.2.1 a\n192.0.')
+        expected = {b'a': ['192.0.2.1']}
+    elif damage == 'ten megabytes':
+        path.write_text('192.0.2.1 a\n' + '#' * 10_000_000)
+        expected = {b'a': ['192.0.2.1']}
+    if damage == 'no permission':
+        with unittest.mock.patch('aiodnsresolver.open', side_effect=PermissionError(errno.EACCES, 'no'), create=True):
+            assert file.read(0) == {}
+    else:
+        found = file.read(0)
+        assert {name: found[name] for name in expected} == expected
+        assert found == expected or damage == 'binary'
+
+
+async def test_a_file_that_is_written_to_while_it_is_read_is_read_again(tmp_path):
+    path = tmp_path / 'hosts'
+    path.write_text('192.0.2.1 a\n')
+    file = m.SystemFile(str(path), m.parse_hosts)
+
+    def open_and_write(path_, mode):
+        path.write_text('192.0.2.2 a\n192.0.2.2 b\n')
+        return contextlib.nullcontext(['192.0.2.2 a\n'])
+
+    assert file.read(0) == {b'a': ['192.0.2.1']}
+    path.write_text('192.0.2.1 a b\n')
+    with unittest.mock.patch('aiodnsresolver.open', side_effect=open_and_write, create=True):
+        assert file.read(1) == {b'a': ['192.0.2.1']}  # not the half
+    assert file.read(2) == {b'a': ['192.0.2.2'], b'b': ['192.0.2.2']}
+
+
+async def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_as_it_was_and_read_later(tmp_path):
+    path = tmp_path / 'hosts'
+    path.write_text('192.0.2.1 a\n')
+    shortage = unittest.mock.patch('aiodnsresolver.open', side_effect=OSError(errno.EMFILE, 'Too many open files'), create=True)
+    known, new = (m.SystemFile(str(path), m.parse_hosts) for _ in range(2))
+    assert known.read(0) == {b'a': ['192.0.2.1']}
+    path.write_text('192.0.2.1 a b\n')
+    with shortage:
+        assert known.read(1) == {b'a': ['192.0.2.1']}
+        assert new.read(1) == {}
+    assert known.read(2) == new.read(2) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
+
+
+async def test_the_files_are_opened_by_the_names_and_modes_that_existing_suites_patch(nameserver):
+    resolve, _ = Resolver()
+    opened = []
+    with unittest.mock.patch('aiodnsresolver.open', side_effect=lambda *args: opened.append(args) or contextlib.nullcontext([])):
+        with pytest.raises(m.DoesNotExist):
+            await resolve('x.invalid', TYPES.A)
+    assert sorted(opened) == [('/etc/hosts', 'r'), ('/etc/resolv.conf', 'r')]
+
+
+# --- Failing nameservers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_nameserver_that_failed_is_put_last_until_one_query_tries_it_again(caplog):
+    caplog.set_level(logging.INFO)
+    one, two = ('192.0.2.1', 53), ('192.0.2.2', 53)
+    failing = m.FailingNameservers()
+    assert failing.put_last([one, two], 0) == [one, two]
+    failing.failed(one, 10, 'one timed out')
+    failing.failed(one, 11, 'one timed out')
+    assert [record.levelname for record in caplog.records] == ['WARNING']
+    assert failing.put_last([one, two], 40.9) == [two, one]
+    assert failing.put_last([one, two], 41) == [one, two]  # tried again
+    assert failing.put_last([one, two], 41) == [two, one]  # but by one
+    failing.failed(two, 42, 'two timed out')
+    assert failing.put_last([one, two], 42) == [one, two]
+    failing.answered(one, 'one answered')
+    assert failing.put_last([two, one], 42) == [one, two]
+    failing.answered(one, 'one answered')
+    assert [(record.levelname, record.getMessage()) for record in caplog.records[1:]] == [
+        ('WARNING', 'nameserver two timed out, and for 30 s the others are asked first'),
+        ('INFO', 'nameserver one answered: it is back'),
+    ]
+
+
+# --- Exchange ---------------------------------------------------------------------------------------------------------------------
+
+
+def udp_pair():
+    receiver, sender = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    receiver.setblocking(False)
+    receiver.bind(('127.0.0.1', 0))
+    sender.connect(receiver.getsockname())
+    return receiver, sender
+
+
+@pytest.mark.parametrize('loop_factory', LOOPS)
+def test_recvfrom_gives_the_first_datagram_of_several_sockets_and_leaves_no_reader(loop_factory):
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        pairs = [udp_pair() for _ in range(3)]
+        receivers = [receiver for receiver, _ in pairs]
+        try:
+            waiting = asyncio.ensure_future(recvfrom(loop, receivers, 512))
+            await asyncio.sleep(0)
+            pairs[1][1].send(b'first')
+            assert await waiting == (b'first', pairs[1][1].getsockname())
+            waiting = asyncio.ensure_future(recvfrom(loop, receivers, 512))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert not any(loop.remove_reader(receiver.fileno()) for receiver in receivers)
+            pairs[2][1].send(b'not lost')
+            assert (await recvfrom(loop, receivers, 3))[0] == b'not'
+        finally:
+            for sock in itertools.chain(*pairs):
+                sock.close()
+
+    run(scenario(), loop_factory)
+
+
+async def test_recvfrom_loses_no_datagram_when_it_is_cancelled_as_it_comes_or_another_reads_it():
+    loop = asyncio.get_running_loop()
+    receiver, sender = udp_pair()
+    with receiver, sender:
+        waiting = asyncio.ensure_future(recvfrom(loop, [receiver], 512))
+        await asyncio.sleep(0)
+        sender.send(b'one')
+        loop.call_soon(loop.call_soon, waiting.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (await recvfrom(loop, [receiver], 512))[0] == b'one'
+        waiting = asyncio.ensure_future(recvfrom(loop, [receiver], 512))
+        await asyncio.sleep(0)
+        sender.send(b'two')
+        loop.call_soon(receiver.recv, 512)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        sender.send(b'three')
+        assert (await waiting)[0] in (b'two', b'three')
+
+
+async def test_recvfrom_raises_the_error_of_a_socket():
+    receiver, sender = udp_pair()
+    receiver.close()
+    with sender:
+        sender.setblocking(False)
+        sender.send(b'x')
+        with pytest.raises(ConnectionRefusedError):
+            await recvfrom(asyncio.get_running_loop(), [sender], 512)
+
+
+@pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
+@pytest.mark.parametrize('loop_factory', LOOPS)
+def test_the_poller_calls_back_ends_futures_and_is_gone_when_nothing_is_left(monkeypatch, loop_factory, new_epoll):
+    monkeypatch.setattr(m, 'new_epoll', new_epoll)
+
+    async def scenario():
+        loop = asyncio.get_running_loop()
+        poller = m.Poller(loop)
+        pairs = [udp_pair() for _ in range(3)]
+        came = []
+        for i, (receiver, _) in enumerate(pairs):
+            poller.watch(receiver.fileno(), lambda i=i: came.append((i, pairs[i][0].recv(9))))
+        assert not loop.remove_reader(pairs[0][0].fileno())  # the loop does not know of it
+        late, soon, done = (loop.create_future() for _ in range(3))
+        for delay, future in ((0.05, late), (0.01, soon), (0.02, done)):
+            poller.end_at(loop.time() + delay, future)
+        done.set_result('before')
+        pairs[1][1].send(b'b')
+        pairs[0][1].send(b'a')
+        assert await soon is None
+        assert not late.done()
+        assert sorted(came) == [(0, b'a'), (1, b'b')]
+        epoll = poller.epoll.fileno()
+        for receiver, sender in pairs:
+            poller.forget(receiver.fileno())
+            receiver.close()
+            sender.close()
+        assert await late is None
+        await asyncio.sleep(0.01)
+        assert (await done, poller.epoll, poller.timer) == ('before', None, None)
+        assert not loop.remove_reader(epoll)
+
+    run(scenario(), loop_factory)
+
+
+async def test_the_poller_keeps_no_heap_of_futures_that_are_over(clock):
+    loop = asyncio.get_running_loop()
+    poller = m.Poller(loop)
+    for _ in range(1000):
+        future = loop.create_future()
+        poller.end_at(loop.time() + 30, future)
+        future.set_result(None)
+    assert len(poller.deadlines) < 110
+
+
+async def test_a_timer_that_never_went_off_is_set_again(clock):
+    loop = asyncio.get_running_loop()
+    poller = m.Poller(loop)
+    one, two = loop.create_future(), loop.create_future()
+    poller.end_at(loop.time() + 1, one)
+    poller.timer.cancel()  # as where a test had its own call_at in the loop for a while
+    await asyncio.sleep(2)
+    poller.end_at(loop.time() + 1, two)
+    await asyncio.sleep(2)
+    assert one.done()
+    assert two.done()
+
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    ours = False
+
+    def add_reader(self, *_):
+        raise NotImplementedError
+
+
+def test_a_loop_without_add_reader_is_an_error_that_says_what_to_do():
+    async def scenario():
+        descriptors = descriptors_now()
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 53))))
+        with pytest.raises(m.ResolverError, match=r'WithoutReaders has no add_reader.*uvloop'):
+            await resolve('www.example.com', TYPES.A)
+        assert descriptors_now() == descriptors
+
+    run(scenario(), WithoutReaders)
+
+
+async def test_turns_come_first_come_first_served():
+    turns = m.Turns(3)
+    assert (await turns.take(2), turns.take_free(2), turns.take_free(1)) == (2, 1, 0)
+    order = []
+
+    async def take(name, count, **options):
+        order.append((name, await turns.take(count, **options)))
+
+    waiting = [asyncio.ensure_future(take(name, count)) for name, count in (('a', 2), ('b', 1), ('c', 9))]
+    await asyncio.sleep(0)
+    turns.give_back(1)
+    await asyncio.sleep(0)
+    assert (order, turns.take_free(1)) == ([], 0)  # nobody overtakes
+    turns.give_back(1)
+    await asyncio.sleep(0)
+    assert order == [('a', 2)]
+    waiting.append(asyncio.ensure_future(take('d', 3, instead_of=2)))
+    await asyncio.sleep(0)
+    turns.give_back(1)
+    await asyncio.sleep(0)
+    assert order == [('a', 2), ('d', 3)]
+    turns.give_back(3)
+    await asyncio.sleep(0)
+    assert order[2:] == [('b', 1)]
+    turns.give_back(1)
+    await asyncio.gather(*waiting)
+    assert order[3:] == [('c', 3)]
+    turns.give_back(3)
+    assert (turns.taken, turns.limit) == (0, 3)
+
+
+@pytest.mark.parametrize('steps', range(4))
+async def test_a_turn_of_one_who_is_cancelled_goes_to_the_next(steps):
+    turns = m.Turns(1)
+    await turns.take(1)
+    first, second = (asyncio.ensure_future(turns.take(1)) for _ in range(2))
+    for step in range(4):
+        if step == steps:
+            first.cancel()
+        if step == 1:
+            turns.give_back(1)
+        await asyncio.sleep(0)
+    if not first.cancelled():
+        turns.give_back(first.result())
+    assert await second == 1
+    assert (turns.taken, len(turns.queue)) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ('given', 'says'),
+    [
+        ((1, ('dns.example', 53)), "'dns.example' does not appear to be an IPv4 or IPv6 address"),
+        ((1, ('127.0.0.1', 0)), '0 is no port'),
+        ((1, ('127.0.0.1', 65536)), '65536 is no port'),
+        ((1, ('127.0.0.1', '53')), "'53' is no port"),
+        ((1, ('127.0.0.1',)), 'port'),
+        ((1, 'ab'), 'ab'),
+        ((1, 2130706433), 'int'),
+        ((-1, ('127.0.0.1', 53)), '-1 is no timeout'),
+        ((math.inf, ('127.0.0.1', 53)), 'inf is no timeout'),
+        ((math.nan, ('127.0.0.1', 53)), 'nan is no timeout'),
+        (('1', ('127.0.0.1', 53)), "'1'"),
+        ((), 'not enough values'),
+        (None, 'None'),
+    ],
+)
+async def test_nonsense_from_get_nameservers_is_an_error_that_shows_it(clock, given, says):
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets(given))
+    with pytest.raises(m.ResolverError, match=re.escape(says)) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert str(caught.value).startswith('www.example.com A: get_nameservers yielded ')
+
+
+@pytest.mark.parametrize('ip', ['127.0.0.1', '::1', ipaddress.ip_address('127.0.0.1'), ipaddress.ip_address('::1')])
+async def test_nameservers_of_both_families_are_asked_by_text_or_object(nameserver, ip):
+    server = nameserver(a('192.0.2.1'), address=str(ip))
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, (ip, server.at[1]))))
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+
+
+def test_a_nameserver_is_connected_to_with_its_zone_and_without_a_look_up():
+    loopback = socket.if_nametoindex('lo')
+    assert m.to_nameserver('fe80::1%lo', 53).socket_address() == ('fe80::1', 53, 0, loopback)
+    assert m.to_nameserver('fe80::1%7', 53).socket_address() == ('fe80::1', 53, 0, 7)
+    assert m.to_nameserver('::1', 53).socket_address() == ('::1', 53, 0, 0)
+    assert [str(m.to_nameserver(ip, 53)) for ip in ('192.0.2.1', '::1', 'fe80::1%lo')] == ['192.0.2.1:53', '[::1]:53', '[fe80::1%lo]:53']
+    with pytest.raises(OSError, match='interface|device'):
+        m.to_nameserver('fe80::1%nosuch', 53).socket_address()
+
+
+# --- Look-ups: who is asked, and when -----------------------------------------------------------------------------------------------
+
+
+async def test_an_address_comes_with_the_time_it_expires(nameserver):
+    server = nameserver(after(0.3, a('192.0.2.1', '192.0.2.2')))
+    resolve, _ = resolver_for(server)
+    started = now()
+    addresses = await resolve('www.example.com', TYPES.A)
+    assert texts(addresses) == ['192.0.2.1', '192.0.2.2']
+    assert [address.expires_at for address in addresses] == [started + 20] * 2  # from when the query was sent, not from the reply
+    assert all(isinstance(address, IPv4AddressExpiresAt) for address in addresses)
+    assert now() == started + 0.3
+
+
+async def test_the_other_types_are_asked_for(nameserver):
+    server = nameserver(a('2001:db8::1'), reply('? 20 IN TXT "so" "me"'), alias('b.example'))
+    resolve, _ = resolver_for(server)
+    assert texts(await resolve('www.example.com', TYPES.AAAA)) == ['2001:db8::1']
+    assert await resolve('www.example.com', TYPES.TXT) == (b'some',)
+    assert await resolve('www.example.com', TYPES.CNAME) == (b'b.example',)
+    assert [qtype for _, qtype, *_ in server.queries] == [28, 16, 5]
+
+
+async def test_a_plain_int_is_a_type_too(nameserver):
+    resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
+    assert texts(await resolve('www.example.com', 1)) == ['192.0.2.1']
+    with pytest.raises(m.ResolverError, match='www.example.com AAAA:'):
+        await resolve('www.example.com', 28)
+
+
+@pytest.mark.parametrize(
+    ('name', 'qtype', 'error', 'says'),
+    [
+        ('www.example.com', 2, ValueError, '2 is none of the types that can be asked for: A, CNAME, TXT, AAAA'),
+        ('www.example.com', None, ValueError, 'None is none'),
+        ('www.example.com', 'A', ValueError, "'A' is none"),
+        (b'www.example.com', TYPES.A, TypeError, "b'www.example.com' is none"),
+        (None, TYPES.A, TypeError, 'None is none'),
+        (['x'], TYPES.A, TypeError, 'is none'),
+    ],
+)
+async def test_an_argument_of_another_kind_is_refused_before_anything_is_sent(nameserver, name, qtype, error, says):
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(server)
+    with pytest.raises(error, match=re.escape(says)):
+        await resolve(name, qtype)
+    assert server.queries == []
+
+
+@pytest.mark.parametrize('options', [{'max_sockets': 0}, {'max_cache_size': -1}, {'timeout': 0}, {'timeout': math.inf}, {'timeout': math.nan}])
+def test_a_number_that_makes_no_sense_is_refused_when_the_resolver_is_made(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        Resolver(**options)
+    with pytest.raises(ValueError, match='timeout'):
+        Resolver(timeout=1, get_nameservers=sets())
+
+
+async def test_an_ip_literal_is_its_own_answer(clock):
+    resolve, _ = Resolver(get_host=None, get_nameservers=sets())
+    for name, qtype in (('192.0.2.1', TYPES.A), ('192.0.2.1.', TYPES.A), ('2001:DB8::1', TYPES.AAAA), ('fe80::1%lo', TYPES.AAAA)):
+        (address,) = await resolve(name, qtype)
+        assert (address, address.expires_at) == (ipaddress.ip_address(name.removesuffix('.')), math.inf)
+    for name, qtype in (('192.0.2.1', TYPES.AAAA), ('::1', TYPES.A), ('::1', TYPES.TXT)):
+        with pytest.raises(m.NoRecords, match=r'this is an IPv\d address'):
+            await resolve(name, qtype)
+
+
+@pytest.mark.parametrize(
+    ('name', 'qtype', 'expected'),
+    [
+        ('localhost', TYPES.A, '127.0.0.1'),
+        ('LOCALHOST.', TYPES.AAAA, '::1'),
+        ('a.b.localhost', TYPES.A, '127.0.0.1'),
+        ('localhost', TYPES.TXT, m.NoRecords),
+        ('x.onion', TYPES.A, m.NameDoesNotExist),
+        ('onion', TYPES.A, m.NameDoesNotExist),
+        ('x.invalid', TYPES.AAAA, m.NameDoesNotExist),
+        ('x.local', TYPES.A, '192.0.2.9'),
+        ('xlocalhost', TYPES.A, '192.0.2.9'),
+        ('localhost.example', TYPES.A, '192.0.2.9'),
+    ],
+)
+async def test_special_names_are_not_asked_for(nameserver, name, qtype, expected):  # RFC 6761, RFC 7686
+    server = nameserver(a('192.0.2.9'))
+    resolve, _ = resolver_for(server)
+    if isinstance(expected, str):
+        (address,) = await resolve(name, qtype)
+        assert str(address) == expected
+        assert address.expires_at == (now() + 20 if expected == '192.0.2.9' else now())
+    else:
+        with pytest.raises(expected):
+            await resolve(name, qtype)
+    assert len(server.queries) == (expected == '192.0.2.9')
+
+
+async def test_the_hosts_file_comes_before_what_is_special(clock):
+    with files(hosts='192.0.2.1 localhost x.onion'):
+        resolve, _ = Resolver(get_nameservers=sets())
+        assert texts(await resolve('localhost', TYPES.A)) == texts(await resolve('x.onion', TYPES.A)) == ['192.0.2.1']
+        assert texts(await resolve('localhost', TYPES.AAAA)) == ['::1']
+
+
+@pytest.mark.parametrize(
+    ('found', 'expected'),
+    [
+        (ipaddress.ip_address('192.0.2.1'), ['192.0.2.1']),
+        (IPv4AddressExpiresAt('192.0.2.1', 5), ['192.0.2.1']),
+        ((ipaddress.ip_address('192.0.2.1'), ipaddress.ip_address('fe80::1%lo')), ['192.0.2.1', 'fe80::1%lo']),
+        ((), ['192.0.2.9']),
+        (None, ['192.0.2.9']),
+        (b'text', ["b'text'"]),
+    ],
+)
+async def test_a_get_host_of_ones_own_gives_none_one_or_several(nameserver, found, expected):
+    asked = []
+
+    async def get_host(fqdn, qtype):
+        asked.append((fqdn, qtype))
+        return found
+
+    resolve, _ = resolver_for(nameserver(a('192.0.2.9')), get_host=get_host)
+    addresses = await resolve('WWW.example.com.', TYPES.A)
+    assert texts(addresses) == expected
+    assert all(hasattr(address, 'expires_at') for address in addresses)
+    assert asked == [(b'www.example.com', TYPES.A)]
+
+
+async def test_a_get_host_that_gives_something_else_is_an_error_that_shows_it(clock):
+    async def get_host(fqdn, qtype):
+        return '192.0.2.1'
+
+    resolve, _ = Resolver(get_host=get_host, get_nameservers=sets())
+    with pytest.raises(m.ResolverError, match="get_host gave '192.0.2.1'"):
+        await resolve('www.example.com', TYPES.A)
+
+
+@pytest.mark.parametrize(
+    ('bad', 'did', 'error', 'waited'),
+    [
+        (silence, 'timed out after 0.5 s', m.ResolverTimeout, 0.5),
+        (servfail, 'answered SERVFAIL', m.ResponseCodeError, 0),
+        (refused, 'answered REFUSED', m.ResponseCodeError, 0),
+        (formerr, 'answered FORMERR', m.ResponseCodeError, 0),
+        (notimp, 'answered NOTIMP', m.ResponseCodeError, 0),
+        (lame, 'answered that it neither knows nor looks up the name (lame)', m.TemporaryResolverError, 0),
+        (truncated_and_empty, 'answered with a truncated reply that holds no record', m.TemporaryResolverError, 0),
+        ('closed', 'refused: nothing listens there', m.NameserverRefused, 0),
+    ],
+)
+async def test_a_nameserver_of_no_use_is_out_and_the_next_is_asked_at_once(nameserver, bad, did, error, waited):
+    one, two = nameserver(silence if bad == 'closed' else bad), nameserver(a('192.0.2.1'))
+    if bad == 'closed':
+        one.close()
+    resolve, _ = resolver_for(one, two)
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started + waited
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(one, times=3))
+    started = now()
+    with pytest.raises(error) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert type(caught.value) is error
+    assert str(caught.value) == f'www.example.com A: {one.text} {did} (3 times)'
+    assert now() == started + 3 * waited
+    if bad == 'closed':
+        assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+        assert caught.value.errno == errno.ECONNREFUSED
+
+
+async def test_the_error_tells_what_each_nameserver_did_and_is_of_the_kind_of_the_last(nameserver):
+    one, two, three = nameserver(silence), nameserver(servfail), nameserver(silence)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((0.5, one.at), (2, two.at, three.at), (0.1, two.at)))
+    with pytest.raises(m.ResponseCodeError) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert caught.value.rcode == 2
+    assert str(caught.value) == (
+        f'www.example.com A: {one.text} timed out after 0.5 s; {two.text} answered SERVFAIL (2 times); {three.text} timed out after 2 s'
+    )
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((2, three.at, two.at)))
+    with pytest.raises(m.ResolverTimeout):
+        await resolve('www.example.com', TYPES.A)
+
+
+async def test_an_unreachable_nameserver_is_out(nameserver):
+    server = nameserver(a('192.0.2.1'))
+    unreachable = ('fe80::1%nosuch', 53)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, unreachable), (1, server.at)))
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, unreachable)))
+    with pytest.raises(m.NameserverUnreachable, match=r'\[fe80::1%nosuch\]:53 cannot be asked: ') as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+@pytest.mark.parametrize('empty', [(1,), (1, ('fe80::1%nosuch', 53)), (1, ('fe80::1%nosuch', 53), ('fe80::2%nosuch', 53))])
+async def test_a_set_with_nothing_to_connect_to_goes_on_to_the_next(nameserver, empty):
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets(empty, empty, (1, server.at)))
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started
+
+
+@pytest.mark.parametrize('given', [(), ((1,), (1,))])
+async def test_without_any_nameserver_the_error_says_so(clock, given):
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets(*given))
+    with pytest.raises(m.TemporaryResolverError, match='www.example.com A: there is no nameserver to ask'):
+        await resolve('www.example.com', TYPES.A)
+
+
+async def test_a_nameserver_slower_than_its_timeout_still_answers(nameserver):
+    slow, silent = nameserver(after(0.7, a('192.0.2.1'))), nameserver(silence)
+    resolve, _ = resolver_for(slow, silent)
+    started = now()
+    (address,) = await resolve('www.example.com', TYPES.A)
+    assert (str(address), now(), address.expires_at) == ('192.0.2.1', started + 0.7, started + 20)
+
+
+async def test_an_answer_that_comes_with_its_timeout_is_not_lost(nameserver):
+    server = nameserver(after(0.5, a('192.0.2.1')), silence)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=2))
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() <= server.queries[0][2] + 0.5
+
+
+async def test_an_answer_that_comes_while_the_hook_takes_its_time_is_not_lost(nameserver):
+    slow, other = nameserver(after(0.6, a('192.0.2.1'))), nameserver(silence)
+
+    async def get_nameservers(_):
+        yield 0.5, slow.at
+        await asyncio.sleep(1)
+        yield 0.5, other.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert other.queries == []
+
+
+async def test_a_late_failure_is_told_too_and_ends_nothing(nameserver):
+    late, slow = nameserver(after(0.7, servfail)), nameserver(after(0.4, a('192.0.2.1')))
+    resolve, _ = resolver_for(late, slow)
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started + 0.9
+
+
+async def test_in_a_parallel_set_the_first_definite_answer_wins_and_all_are_sent_to_at_once(nameserver):
+    for replies, expected in (
+        ([after(0.3, a('192.0.2.1')), after(0.2, a('192.0.2.2')), silence], '192.0.2.2'),
+        ([servfail, after(0.2, a('192.0.2.2')), silence], '192.0.2.2'),
+        ([after(0.3, a('192.0.2.1')), nxdomain, silence], None),
+    ):
+        servers = [nameserver(reply) for reply in replies]
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((0.5, *(server.at for server in servers))))
+        started = now()
+        if expected is None:
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve('www.example.com', TYPES.A)
+        else:
+            assert texts(await resolve('www.example.com', TYPES.A)) == [expected]
+        assert {server.queries[0][2] for server in servers} == {started}
+
+
+async def test_the_next_set_is_asked_when_all_of_a_set_are_out(nameserver):
+    bad = [nameserver(servfail), nameserver(refused), nameserver(after(0.1, servfail))]
+    good = nameserver(a('192.0.2.1'))
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((5, *(server.at for server in bad)), (5, good.at)))
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started + 0.1
+
+
+@pytest.mark.parametrize(
+    'forged',
+    [
+        lambda _: b'',
+        lambda _: b'\0',
+        lambda _: b'garbage' * 100,
+        lambda _: b'\0' * 65507,
+        edited(set_octet(0, lambda octet: octet ^ 0xFF)),
+        edited(set_octet(2, lambda octet: octet & 0x7F)),
+        edited(set_octet(5, lambda _: 2)),
+        edited(lambda data: bytes(data[:-2])),
+        wrong_case,
+        question_in(lambda name: 'x' + name),
+    ],
+)
+async def test_a_forged_reply_is_ignored_and_the_true_one_wins(nameserver, forged):
+    server = nameserver(first_then(forged, forged, a('192.0.2.1')))
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert (now(), len(server.queries)) == (started, 1)
+
+
+async def test_a_reply_from_another_address_never_arrives(nameserver):
+    liar = nameserver(silence)
+
+    def lie(query):
+        data = a('192.0.2.66')(query)
+        return [lambda server: liar.sock.sendto(data, server.queries[-1][4]), 0.1, a('192.0.2.1')(query)]
+
+    resolve, _ = resolver_for(nameserver(lie))
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+
+
+async def test_a_reply_in_another_case_is_told_with_the_cure(nameserver):
+    server = nameserver(wrong_case)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+    with pytest.raises(m.ResolverTimeout, match=rf'{server.text} timed out after 0.5 s; a reply of {server.text} was ignored.*randomize-case:0.*transform_fqdn'):
+        await resolve('www.example.com', TYPES.A)
+
+
+async def test_a_transform_fqdn_of_ones_own_is_used(nameserver):
+    server = nameserver(a('192.0.2.1'))
+    for transform, sent in ((bytes.upper, 'WWW.EXAMPLE.COM'), (lambda fqdn: fqdn, 'www.example.com')):
+        resolve, _ = resolver_for(server, transform_fqdn=transform)
+        await resolve('www.Example.com', TYPES.A)
+        assert server.queries[-1][0] == sent
+
+
+async def test_each_query_has_an_id_a_port_and_a_case_of_its_own(nameserver):
+    server = nameserver(a('192.0.2.1', ttl=0))
+    resolve, _ = resolver_for(server)
+    for _ in range(200):
+        await resolve('www.some-longer-name.example.com', TYPES.A)
+    ids, ports, cases = ({key(query) for query in server.queries} for key in (lambda q: q[3][:2], lambda q: q[4][1], lambda q: q[0]))
+    assert len(ids) > 180
+    assert len(ports) > 150
+    assert len(cases) > 190
+    assert {name.lower() for name in cases} == {'www.some-longer-name.example.com'}
+    assert parse(server.queries[0][3])[1:9] == (0, 0, 0, 0, 1, 0, 0, 0)
+
+
+async def test_a_bad_address_is_raised_at_once_and_is_no_matter_of_another_nameserver(nameserver):
+    server = nameserver(edited(lambda data: bytes(data[:-5]) + b'\3' + bytes(data[-3:])))
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.BadAddress, match=rf'www.example.com A: {server.text} gave .*3 octets, where an address has 4'):
+        await resolve('www.example.com', TYPES.A)
+    assert len(server.queries) == 1
+
+
+async def test_a_wrong_checksum_is_waited_out(nameserver):
+    server = nameserver(after(0.1, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    looking = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+    await asyncio.sleep(0)
+    (callback,) = [cell for cell in gc.get_objects() if isinstance(cell, m.Exchange)]
+    callback.read()  # readable, and then there is nothing, as select(2) says
+    assert texts(await looking) == ['192.0.2.1']
+
+
+# --- Aliases ---------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_alias_whose_end_is_not_in_the_reply_is_asked_for(nameserver):
+    server = nameserver(alias('b.example', ttl=9), after(0.25, alias('c.example', ttl=30)), a('192.0.2.1', '192.0.2.2', ttl=7))
+    resolve, _ = resolver_for(server)
+    started = now()
+    addresses = await resolve('www.example.com', TYPES.A)
+    assert server.names == ['www.example.com', 'b.example', 'c.example']
+    assert [(str(address), address.expires_at) for address in addresses] == [('192.0.2.1', started + 7.25), ('192.0.2.2', started + 7.25)]
+
+
+async def test_the_expiry_over_a_chain_is_that_of_its_first_link_to_expire(nameserver):
+    server = nameserver(alias('b.example', ttl=5), a('192.0.2.1', ttl=100))
+    resolve, _ = resolver_for(server)
+    (address,) = await resolve('www.example.com', TYPES.A)
+    assert address.expires_at == now() + 5
+    (address,) = await resolve('b.example', TYPES.A)
+    assert address.expires_at == now() + 100
+    await asyncio.sleep(5)
+    await resolve('www.example.com', TYPES.A)
+    assert server.names == ['www.example.com', 'b.example', 'www.example.com']
+
+
+async def test_an_alias_to_what_is_in_the_hosts_file_is_found_there(nameserver):
+    async def get_host(fqdn, qtype):
+        return ipaddress.ip_address('192.0.2.7') if fqdn == b'b.example' else None
+
+    resolve, _ = resolver_for(nameserver(alias('B.example')), get_host=get_host)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
+
+
+@pytest.mark.parametrize('ttl', [0, 20])
+async def test_a_loop_of_aliases_over_several_replies_is_an_error(nameserver, ttl):
+    server = nameserver(alias('b.example', ttl), alias('www.example.com', ttl))
+    server.replies = [lambda query: alias('b.example' if str(query.question[0].name).lower().startswith('www') else 'www.example.com', ttl)(query)]
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.AliasChainTooLong, match='www.example.com A: .* a loop of aliases: www.example.com → b.example → www.example.com'):
+        await resolve('www.example.com', TYPES.A)
+    assert len(server.queries) == 2
+
+
+async def test_more_than_sixteen_aliases_over_all_replies_are_an_error(nameserver):
+    def next_alias(query):
+        number = int(query.question[0].name.labels[0][1:])
+        return alias(f'n{number + 1}.example')(query)
+
+    server = nameserver(next_alias)
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.AliasChainTooLong, match='more than 16 aliases'):
+        await resolve('n0.example', TYPES.A)
+    assert len(server.queries) == 17
+    server.replies = [a('192.0.2.1')]
+    assert texts(await resolve('n1.example', TYPES.A)) == ['192.0.2.1']
+
+
+async def test_a_loop_in_one_reply_is_an_error_that_names_the_nameserver(nameserver):
+    server = nameserver(reply('? 5 IN CNAME b.example.', 'b.example. 5 IN CNAME www.example.com.'))
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.AliasChainTooLong, match=f'www.example.com A: {server.text} gave a loop'):
+        await resolve('www.example.com', TYPES.A)
+
+
+async def test_what_an_alias_leads_to_does_not_exist(nameserver):
+    server = nameserver(alias('b.example'), nxdomain)
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.NameDoesNotExist) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert str(caught.value) == f'www.example.com A (an alias: b.example): does not exist: {server.text} answered NXDOMAIN'
+
+
+async def test_two_names_with_one_alias_ask_for_it_once(nameserver):
+    server = nameserver(lambda query: (after(0.1, a('192.0.2.1')) if str(query.question[0].name).lower().startswith('end') else alias('end.example'))(query))
+    resolve, _ = resolver_for(server)
+    results = await asyncio.gather(resolve('one.example', TYPES.A), resolve('two.example', TYPES.A))
+    assert [texts(result) for result in results] == [['192.0.2.1']] * 2
+    assert sorted(server.names) == ['end.example', 'one.example', 'two.example']
+
+
+# --- The search list, and resolv.conf -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def system(*servers, options='', hosts='', search=''):
+    """The files of a system whose nameservers are scripted ones: the port alone is not from the file."""
+    conf = ''.join(f'nameserver {server.at[0]}\n' for server in servers) + f'search {search}\noptions {options}\n'
+    ports = {(server.at[0], 53): server.at for server in servers}
+    to_nameserver = m.to_nameserver
+    with files(hosts=hosts, resolv_conf=conf), unittest.mock.patch(
+        'aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*ports.get((ip, port), (ip, port)))
+    ):
+        yield
+
+
+def zone(**addresses):
+    """Replies from a zone of names (with _ for each dot) and their address; of others, that they do not exist."""
+
+    def find(query):
+        name = query.question[0].name.to_text(omit_final_dot=True).lower()
+        found = addresses.get(name.replace('.', '_'))
+        if found is None:
+            return nxdomain(query)
+        return found(query) if callable(found) else a(found)(query)
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'answers', 'asked'),
+    [
+        ('db', '', {'db_a_example': '192.0.2.1'}, 'db.a.example'),
+        ('db', '', {'db_b_example': '192.0.2.1'}, 'db.a.example db.b.example'),
+        ('db', '', {'db': '192.0.2.1'}, 'db.a.example db.b.example db'),
+        ('db', 'ndots:0', {'db': '192.0.2.1'}, 'db'),
+        ('db.', '', {'db': '192.0.2.1'}, 'db'),
+        ('db.c', '', {'db_c_b_example': '192.0.2.1'}, 'db.c db.c.a.example db.c.b.example'),
+        ('db.c', 'ndots:2', {'db_c': '192.0.2.1'}, 'db.c.a.example db.c.b.example db.c'),
+        ('db', '', {'db_a_example': nodata, 'db_b_example': '192.0.2.1'}, 'db.a.example db.b.example'),
+    ],
+)
+async def test_a_relative_name_is_looked_for_by_the_search_list(nameserver, name, options, answers, asked):
+    server = nameserver(zone(**answers))
+    with system(server, search='a.example b.example', options=options):
+        resolve, _ = Resolver()
+        assert texts(await resolve(name, TYPES.A)) == ['192.0.2.1']
+    assert server.names == asked.split()
+
+
+async def test_when_no_candidate_exists_the_error_is_that_of_the_name_as_given(nameserver):
+    server = nameserver(zone(db=nodata))
+    with system(server, search='a.example b.example'):
+        resolve, _ = Resolver()
+        with pytest.raises(m.NoRecords) as caught:
+            await resolve('db', TYPES.A)
+    assert str(caught.value) == (
+        f'db A: has no such record: {server.text} answered with no such record; no better with the search list: db.a.example, db.b.example'
+    )
+
+
+async def test_a_temporary_failure_of_a_candidate_ends_the_look_up(nameserver):
+    server = nameserver(zone(db_a_example=servfail, db_b_example='192.0.2.1'))
+    with system(server, search='a.example b.example'):
+        resolve, _ = Resolver()
+        with pytest.raises(m.ResponseCodeError, match='db.a.example A'):
+            await resolve('db', TYPES.A)
+
+
+async def test_the_hosts_file_is_asked_for_the_name_as_given_before_anything_is_sent(nameserver):
+    server = nameserver(zone(db_a_example='192.0.2.1'))
+    with system(server, search='a.example', hosts='192.0.2.7 db\n192.0.2.8 web.a.example'):
+        resolve, _ = Resolver()
+        assert texts(await resolve('db', TYPES.A)) == ['192.0.2.7']
+        assert texts(await resolve('web', TYPES.A)) == ['192.0.2.8']
+    assert server.queries == []
+
+
+async def test_without_options_each_nameserver_has_half_a_second_five_times(nameserver):
+    one, two = nameserver(silence), nameserver(silence, address='127.0.0.2')
+    with system(one, two):
+        resolve, _ = Resolver()
+        started = now()
+        with pytest.raises(m.ResolverTimeout, match=f'{one.text} timed out after 0.5 s .5 times.; {two.text} timed out after 0.5 s .5 times.'):
+            await resolve('www.example.com', TYPES.A)
+    assert now() == started + 5
+    assert [query[2] - started for query in one.queries] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(('options', 'timeout', 'times', 'seconds'), [('timeout:2 attempts:3', None, 3, 6), ('timeout:2', None, 5, 10), ('timeout:2', 0.25, 5, 1.25)])
+async def test_timeout_and_attempts_are_those_of_resolv_conf_or_of_the_caller(nameserver, options, timeout, times, seconds):
+    server = nameserver(silence)
+    with system(server, options=options):
+        resolve, _ = Resolver(timeout=timeout)
+        started = now()
+        with pytest.raises(m.ResolverTimeout):
+            await resolve('www.example.com', TYPES.A)
+    assert (len(server.queries), now()) == (times, started + seconds)
+
+
+async def test_rotate_begins_with_another_nameserver_each_time(nameserver):
+    servers = [nameserver(a('192.0.2.1'), address=f'127.0.0.{i}') for i in (1, 2, 3)]
+    with system(*servers, options='rotate'):
+        resolve, _ = Resolver()
+        for i in range(6):
+            await resolve(f'n{i}.example', TYPES.A)
+    assert [server.names for server in servers] == [['n0.example', 'n3.example'], ['n1.example', 'n4.example'], ['n2.example', 'n5.example']]
+
+
+@pytest.mark.parametrize(('options', 'transform', 'sent'), [('randomize-case:0', mix_case, 'www.example.com'), ('randomize-case:0', bytes.upper, 'WWW.EXAMPLE.COM')])
+async def test_randomize_case_0_turns_the_mixing_off_but_not_a_transform_of_ones_own(nameserver, options, transform, sent):
+    server = nameserver(a('192.0.2.1'))
+    with system(server, options=options):
+        resolve, _ = Resolver(transform_fqdn=transform)
+        await resolve('www.example.com', TYPES.A)
+    assert server.queries[0][0] == sent
+
+
+async def test_without_files_the_nameserver_of_this_machine_is_asked(nameserver):
+    server = nameserver(zone(db='192.0.2.1'))
+    with system(server), files():
+        resolve, _ = Resolver()
+        assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
+
+
+@pytest.mark.parametrize(('bad', 'remembered'), [(silence, True), ('closed', True), (refused, True), (notimp, True), (servfail, False), (formerr, False)])
+async def test_one_failing_nameserver_slows_only_the_first_look_up_until_it_is_tried_again(nameserver, caplog, bad, remembered):
+    caplog.set_level(logging.INFO)
+    one, two = nameserver(silence if bad == 'closed' else bad), nameserver(a('192.0.2.1'), address='127.0.0.2')
+    if bad == 'closed':
+        one.close()
+    with system(one, two):
+        resolve, _ = Resolver()
+        waits = []
+        for i, pause in enumerate((0, 0, 0, 29, 1.5, 0)):
+            await asyncio.sleep(pause)
+            if i == 4 and bad == 'closed':
+                break
+            if i == 4:
+                one.replies = [a('192.0.2.1')]
+            started = now()
+            await resolve(f'n{i}.example', TYPES.A)
+            waits.append(now() - started)
+    logged = [record.levelname for record in caplog.records]
+    if bad == 'closed':
+        assert logged == ['WARNING']
+    elif remembered:
+        assert one.names == ['n0.example', 'n4.example', 'n5.example']
+        assert waits == [0.5 if bad is silence else 0, 0, 0, 0, 0, 0]
+        assert logged == ['WARNING', 'INFO']
+        assert f'nameserver {one.text} ' in caplog.records[0].getMessage()
+    else:
+        assert len(one.queries) == 6
+        assert logged == []
+
+
+async def test_when_its_time_has_come_one_query_tries_a_failed_nameserver_and_not_all_that_are_under_way(nameserver):
+    one, two = nameserver(silence), nameserver(after(0.01, a('192.0.2.1')), address='127.0.0.2')
+    with system(one, two):
+        resolve, _ = Resolver()
+        await resolve('first.example', TYPES.A)
+        await asyncio.sleep(31)
+        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(50)))
+    assert one.names == ['first.example', 'n0.example']
+
+
+async def test_those_who_waited_for_their_turn_ask_by_what_is_known_when_it_comes(nameserver):
+    one, two = nameserver(silence), nameserver(a('192.0.2.1'), address='127.0.0.2')
+    with system(one, two):
+        resolve, _ = Resolver(max_sockets=10)
+        started = now()
+        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(500)))
+    assert now() == started + 0.5
+    assert len(one.queries) == 10
+
+
+async def test_of_a_get_nameservers_of_ones_own_nothing_is_remembered(nameserver, caplog):
+    one, two = nameserver(silence), nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(one, two)
+    for i in range(3):
+        await resolve(f'n{i}.example', TYPES.A)
+    assert len(one.queries) == 3
+    assert caplog.records == []
+
+
+async def test_a_late_answer_does_not_make_a_slow_nameserver_the_first_again(nameserver):
+    one, two = nameserver(after(0.6, a('192.0.2.1'))), nameserver(after(0.2, a('192.0.2.2')), address='127.0.0.2')
+    with system(one, two):
+        resolve, _ = Resolver()
+        assert texts(await resolve('n0.example', TYPES.A)) == ['192.0.2.1']
+        assert texts(await resolve('n1.example', TYPES.A)) == ['192.0.2.2']
+
+
+@pytest.mark.parametrize(('error', 'fault'), [
+    (m.socket_error(OSError(errno.ENETUNREACH, 'x')), True), (m.socket_error(ConnectionRefusedError()), True), (m.ResolverTimeout(), True),
+    (m.socket_error(OSError(errno.EMFILE, 'x')), False), (m.socket_error(BlockingIOError(errno.EAGAIN, 'x')), False), (m.TemporaryResolverError(), False),
+])  # fmt: skip
+def test_what_is_remembered_is_the_fault_of_the_nameserver(error, fault):
+    assert m.is_fault_of_nameserver(error) is fault
+
+
+# --- The bound on sockets -------------------------------------------------------------------------------------------------------------------
+
+
+def count_sockets(monkeypatch):
+    """The number of sockets that the module has open, at each time it opens one."""
+    counts, opened = [], set()
+
+    class Counted(socket.socket):
+        def __init__(self, *args):
+            super().__init__(*args)
+            opened.add(self)
+            counts.append(len(opened))
+
+        def close(self):
+            opened.discard(self)
+            super().close()
+
+    monkeypatch.setattr(m.socket, 'socket', Counted)
+    return counts
+
+
+@pytest.mark.parametrize('max_sockets', [1, 2, 7])
+async def test_sockets_are_never_more_than_max_sockets_and_all_look_ups_end(nameserver, monkeypatch, max_sockets):
+    good, silent = nameserver(a('192.0.2.1')), nameserver(silence)
+    counts = count_sockets(monkeypatch)
+    resolve, _ = resolver_for(silent, good, max_sockets=max_sockets)
+    results = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(20)))
+    assert len(results) == 20
+    assert max(counts) == min(max_sockets, 7)
+
+
+async def test_look_ups_wait_for_their_turn_in_order_and_their_time_starts_when_they_are_sent(nameserver):
+    server = nameserver(silence)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1), max_sockets=2)
+    started = now()
+    results = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(6)), return_exceptions=True)
+    assert {type(result) for result in results} == {m.ResolverTimeout}
+    assert [(name.lower(), sent - started) for name, _, sent, *_ in server.queries] == [
+        ('n0.example', 0), ('n1.example', 0), ('n2.example', 0.5), ('n3.example', 0.5), ('n4.example', 1), ('n5.example', 1),
+    ]  # fmt: skip
+    assert now() == started + 1.5
+
+
+async def test_of_a_set_larger_than_max_sockets_the_first_are_asked(nameserver):
+    servers = [nameserver(silence), nameserver(silence), nameserver(a('192.0.2.1'))]
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, *(server.at for server in servers))), max_sockets=2)
+    with pytest.raises(m.ResolverTimeout):
+        await resolve('www.example.com', TYPES.A)
+    assert [len(server.queries) for server in servers] == [1, 1, 0]
+
+
+async def test_a_set_waits_until_it_can_be_asked_as_a_whole(nameserver):
+    servers = [nameserver(after(0.1, servfail)), nameserver(after(0.2, a('192.0.2.1')))]
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, *(server.at for server in servers))), max_sockets=3)
+    started = now()
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(4)))
+    assert now() == pytest.approx(started + 0.8)
+    assert [query[2] for query in servers[0].queries] == [query[2] for query in servers[1].queries]
+
+
+async def test_at_the_limit_a_look_up_gives_up_its_own_oldest_socket_and_waits_for_nobody(nameserver):
+    slow, good = nameserver(after(0.7, a('192.0.2.66'))), nameserver(after(0.3, a('192.0.2.1')))
+    resolve, _ = resolver_for(slow, good, max_sockets=1)
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started + 0.8
+
+
+async def test_a_larger_set_after_a_smaller_one_gives_up_what_it_holds_and_asks_the_first(nameserver):
+    silent, good, other = nameserver(silence), nameserver(a('192.0.2.1')), nameserver(silence)
+    blocker = nameserver(after(9, a('192.0.2.9')))
+
+    async def get_nameservers(fqdn):
+        if fqdn == b'blocker.example':
+            yield 10, blocker.at
+        else:
+            yield 0.5, silent.at
+            yield 0.5, good.at, other.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=2)
+    blocking = asyncio.ensure_future(resolve('blocker.example', TYPES.A))
+    await asyncio.sleep(0)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert other.queries == []
+    await blocking
+
+
+class Shortage:
+    """Lets so many sockets be open at once, as the system does whose table of open files is full."""
+
+    def __init__(self, monkeypatch, most, code=errno.EMFILE):
+        self.open, self.most, self.refused = set(), most, 0
+        shortage = self
+
+        class Scarce(socket.socket):
+            def __init__(self, *args):
+                if len(shortage.open) >= shortage.most:
+                    shortage.refused += 1
+                    raise OSError(code, 'Too many open files')
+                super().__init__(*args)
+                shortage.open.add(self)
+
+            def close(self):
+                shortage.open.discard(self)
+                super().close()
+
+        monkeypatch.setattr(m.socket, 'socket', Scarce)
+
+
+@pytest.mark.parametrize('code', [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
+async def test_a_look_up_for_which_there_is_no_socket_waits_for_another_to_end(nameserver, monkeypatch, code):
+    server = nameserver(after(0.1, a('192.0.2.1')))
+    shortage = Shortage(monkeypatch, 3, code)
+    resolve, _ = resolver_for(server)
+    started = now()
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(30)))
+    assert now() == pytest.approx(started + 1)
+    assert shortage.refused < 60
+
+
+async def test_without_any_socket_the_error_says_why(nameserver, monkeypatch):
+    server = nameserver(a('192.0.2.1'))
+    Shortage(monkeypatch, 0)
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.NameserverUnreachable, match='cannot be asked: Too many open files') as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert caught.value.errno == errno.EMFILE
+
+
+async def test_short_of_sockets_a_set_is_asked_in_part_and_an_old_socket_given_up_for_a_new_one(nameserver, monkeypatch):
+    one, two, good = nameserver(silence), nameserver(silence), nameserver(a('192.0.2.1'))
+    Shortage(monkeypatch, 1)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, one.at, two.at), (1, good.at)))
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert (len(one.queries), len(two.queries)) == (1, 0)
+
+
+@pytest.mark.parametrize('code', [errno.EAGAIN, errno.ENETUNREACH, errno.EPERM])
+async def test_an_error_of_send_puts_the_nameserver_out_and_leaves_no_socket(nameserver, monkeypatch, code):
+    bad, good = nameserver(silence), nameserver(a('192.0.2.1'))
+
+    class Failing(socket.socket):
+        def send(self, data):
+            if self.getpeername() == bad.at:
+                raise OSError(code, os.strerror(code))
+            return super().send(data)
+
+    monkeypatch.setattr(m.socket, 'socket', Failing)
+    resolve, _ = resolver_for(bad, good)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+
+
+# --- The cache, and who waits for whom --------------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_is_kept_until_the_instant_it_expires_and_comes_without_a_yield(nameserver):
+    server = nameserver(a('192.0.2.1', ttl=20))
+    resolve, _ = resolver_for(server)
+    first = await resolve('www.example.com', TYPES.A)
+    await asyncio.sleep(19.75)
+    kept = resolve('WWW.Example.com.', TYPES.A)
+    with pytest.raises(StopIteration) as stopped:
+        kept.send(None)
+    assert stopped.value.value is first
+    assert len(server.queries) == 1
+    await asyncio.sleep(0.25)
+    await resolve('www.example.com', TYPES.A)
+    assert len(server.queries) == 2
+
+
+async def test_an_answer_with_ttl_0_goes_to_those_who_wait_and_is_not_kept(nameserver):
+    server = nameserver(after(0.1, a('192.0.2.1', ttl=0)))
+    resolve, _ = resolver_for(server)
+    results = await asyncio.gather(*(resolve('www.example.com', TYPES.A) for _ in range(5)))
+    assert [texts(result) for result in results] == [['192.0.2.1']] * 5
+    await resolve('www.example.com', TYPES.A)
+    assert len(server.queries) == 2
+
+
+async def test_types_and_names_are_kept_apart(nameserver):
+    server = nameserver(lambda query: a('192.0.2.1' if query.question[0].rdtype == 1 else '2001:db8::1')(query))
+    resolve, _ = resolver_for(server)
+    for _ in range(2):
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert texts(await resolve('www.example.com', TYPES.AAAA)) == ['2001:db8::1']
+        assert texts(await resolve('example.com', TYPES.A)) == ['192.0.2.1']
+    assert len(server.queries) == 3
+
+
+@pytest.mark.parametrize(
+    ('reply_', 'error', 'seconds'),
+    [
+        (nxdomain, m.NameDoesNotExist, 20),
+        (nodata, m.NoRecords, 20),
+        (reply(authority=[SOA_TTL_300], rcode=3), m.NameDoesNotExist, 60),
+        (nodata_without_soa, m.NoRecords, 0),
+        (reply(rcode=3), m.NameDoesNotExist, 0),
+        (reply(authority=[SOA], rcode=3, flags=dns.flags.TC), m.NameDoesNotExist, 0),
+        (servfail, m.ResponseCodeError, 0),
+    ],
+)
+async def test_that_there_is_none_is_kept_as_long_as_the_soa_says(nameserver, reply_, error, seconds):  # RFC 2308 §5
+    server = nameserver(reply_)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+    said = set()
+    for pause in (0, seconds - 0.25, 0.25) if seconds else (0, 0):
+        await asyncio.sleep(pause)
+        with pytest.raises(error) as caught:
+            await resolve('www.example.com', TYPES.A)
+        said.add(str(caught.value))
+    assert len(server.queries) == 2
+    assert len(said) == 1
+    assert server.text in said.pop()
+
+
+async def test_an_error_raised_again_from_the_cache_does_not_grow(nameserver):
+    resolve, _ = resolver_for(nameserver(nxdomain))
+    lengths = set()
+    for _ in range(5):
+        with pytest.raises(m.NameDoesNotExist) as caught:
+            await resolve('www.example.com', TYPES.A)
+        lengths.add(len(caught.traceback))
+    assert len(lengths) <= 2
+
+
+async def test_an_error_goes_to_all_who_wait_and_does_not_grow(nameserver):
+    server = nameserver(after(0.1, servfail))
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+    lengths = []
+
+    async def look_up():
+        try:
+            await resolve('www.example.com', TYPES.A)
+        except m.ResponseCodeError as error:
+            traceback, count = error.__traceback__, 0
+            while traceback is not None:
+                traceback, count = traceback.tb_next, count + 1
+            lengths.append(count)
+
+    await asyncio.gather(*(look_up() for _ in range(20)))
+    assert len(server.queries) == 1
+    assert len(lengths) == 20
+    assert len(set(lengths[1:])) == 1
+
+
+async def test_what_was_in_the_cache_before_a_failed_look_up_is_there_after_it(nameserver):
+    server = nameserver(a('192.0.2.1'), servfail)
+    resolve, _ = resolver_for(server)
+    kept = await resolve('www.example.com', TYPES.A)
+    for name, qtype, error in (('www.example.com', TYPES.AAAA, m.ResponseCodeError), ('a..b', TYPES.A, m.InvalidName), ('www.example.com', 99, ValueError)):
+        with pytest.raises(error):
+            await resolve(name, qtype)
+    assert await resolve('www.example.com', TYPES.A) is kept
+
+
+async def test_the_cache_is_bounded_and_the_least_recently_used_goes_first(nameserver):
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(server, max_cache_size=2)
+    for name in ('a.example', 'b.example', 'a.example', 'c.example', 'a.example', 'b.example'):
+        await resolve(name, TYPES.A)
+    assert server.names == ['a.example', 'b.example', 'c.example', 'b.example']
+
+
+@pytest.mark.parametrize('size', [0, 5])
+async def test_expired_answers_do_not_pile_up(nameserver, size):
+    server = nameserver(a('192.0.2.1', ttl=1))
+    resolve, _ = resolver_for(server, max_cache_size=size)
+    for i in range(20):
+        await resolve(f'n{i}.example', TYPES.A)
+        await asyncio.sleep(2)
+    (cache,) = [found for found in gc.get_objects() if isinstance(found, m.Cache) and found.loop is asyncio.get_running_loop()]
+    assert len(cache.answers) == size
+
+
+async def test_clear_cache_empties_it(nameserver):
+    server = nameserver(a('192.0.2.1'), a('192.0.2.2'))
+    resolve, clear_cache = resolver_for(server)
+    clear_cache()
+    await resolve('www.example.com', TYPES.A)
+    assert clear_cache() is None
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
+
+
+async def test_a_query_in_flight_when_the_cache_is_cleared_answers_those_who_wait_and_nobody_else(nameserver):
+    server = nameserver(after(0.2, a('192.0.2.1')), after(0.2, a('192.0.2.2')))
+    resolve, clear_cache = resolver_for(server)
+    early = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    clear_cache()
+    later = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+    assert [texts(result) for result in await asyncio.gather(*early)] == [['192.0.2.1']] * 3
+    assert texts(await later) == ['192.0.2.2']
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
+    assert len(server.queries) == 2
+
+
+async def test_those_who_ask_the_same_at_once_cost_one_query(nameserver):
+    server = nameserver(after(0.1, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    results = await asyncio.gather(*(resolve('www.example.com', TYPES.A) for _ in range(1000)))
+    assert all(result is results[0] for result in results)
+    assert len(server.queries) == 1
+
+
+@pytest.mark.parametrize('waiting', [1, 2, 100])
+async def test_a_leader_who_is_cancelled_costs_one_new_query_whatever_the_number_of_waiters(nameserver, waiting):
+    server = nameserver(after(0.2, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    leader, *others = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(1 + waiting)]
+    await asyncio.sleep(0.1)
+    leader.cancel()
+    results = await asyncio.gather(*others)
+    assert leader.cancelled()
+    assert [texts(result) for result in results] == [['192.0.2.1']] * waiting
+    assert len(server.queries) == 2
+    await resolve('www.example.com', TYPES.A)
+    assert len(server.queries) == 2
+
+
+async def test_a_waiter_who_is_cancelled_touches_nobody(nameserver):
+    server = nameserver(after(0.2, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    tasks[1].cancel()
+    tasks[3].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(result, tuple) for result in results] == [True, False, True, False]
+    assert len(server.queries) == 1
+
+
+async def test_all_are_cancelled_and_the_next_asks_anew(nameserver):
+    server = nameserver(after(0.2, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(5)]
+    await asyncio.sleep(0.1)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert len(server.queries) == 2
+
+
+async def test_who_gets_the_lead_and_is_cancelled_in_the_same_step_hands_it_on(nameserver):
+    server = nameserver(after(0.2, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    tasks[0].cancel()
+    await asyncio.sleep(0)  # the leader ends, and the second is to lead
+    tasks[1].cancel()
+    assert texts(await tasks[2]) == ['192.0.2.1']
+    assert [task.cancelled() for task in tasks] == [True, True, False]
+    assert len(server.queries) == 2
+
+
+@pytest.mark.parametrize('steps', range(25))
+@pytest.mark.parametrize('who', range(4))
+async def test_whoever_is_cancelled_at_whatever_moment_nobody_else_notices(nameserver, steps, who):
+    """Four look-ups: two of one name that is an alias, two of another, with one socket for all of them."""
+    server = nameserver(alias('b.example', ttl=0), a('192.0.2.1'))
+    server.replies = [lambda query: (alias('b.example', 0) if str(query.question[0].name).lower().startswith('www') else a('192.0.2.1'))(query)]
+    resolve, _ = resolver_for(server, max_sockets=1)
+    tasks = [asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('www.example.com', 'www.example.com', 'c.example', 'c.example')]
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    tasks[who].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    del results[who]
+    assert [texts(result) for result in results] == [['192.0.2.1']] * 3
+
+
+async def test_an_error_of_a_hook_passes_through_as_it_is_to_all_who_wait(nameserver):
+    class Broken(Exception):
+        pass
+
+    async def get_nameservers(_):
+        await asyncio.sleep(0.1)
+        raise Broken('the hook')
+        yield
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    results = await asyncio.gather(*(resolve('www.example.com', TYPES.A) for _ in range(3)), return_exceptions=True)
+    assert [(type(result), str(result)) for result in results] == [(Broken, 'the hook')] * 3
+
+
+async def test_get_nameservers_is_closed_as_soon_as_the_answer_is_there(nameserver):
+    server = nameserver(a('192.0.2.1'))
+    closed = []
+
+    async def get_nameservers(_):
+        try:
+            yield 1, server.at
+            yield 1, server.at
+        finally:
+            closed.append(now())
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    started = now()
+    await resolve('www.example.com', TYPES.A)
+    assert closed == [started]
+
+
+async def test_no_task_is_made(nameserver):
+    server = nameserver(silence, a('192.0.2.1'))
+    resolve, _ = resolver_for(server)
+    made = []
+    loop = asyncio.get_running_loop()
+    looking = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+    loop.set_task_factory(lambda loop, coroutine, **options: made.append(coroutine) or asyncio.Task(coroutine, loop=loop, **options))
+    await looking
+    loop.set_task_factory(None)
+    assert made == []
+
+
+async def test_a_timeout_around_a_look_up_is_one_as_around_sleep(nameserver):
+    resolve, _ = resolver_for(nameserver(silence))
+    started = now()
+    with pytest.raises(asyncio.TimeoutError) as caught:
+        await asyncio.wait_for(resolve('www.example.com', TYPES.A), 0.7)
+    assert not isinstance(caught.value, m.ResolverError)
+    assert now() == started + 0.7
+    if sys.version_info >= (3, 11):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.7):
+                await resolve('www.example.com', TYPES.A)
+        assert asyncio.current_task().cancelling() == 0
+
+
+def test_a_resolver_works_in_one_loop_after_another_each_with_a_cache_of_its_own():
+    count = []
+
+    async def get_host(fqdn, qtype):
+        return None
+
+    async def scenario():
+        server = Scripted('127.0.0.1', [a('192.0.2.1')])
+        at.append(server.at)
+        for _ in range(2):
+            await resolve('www.example.com', TYPES.A)
+        count.append(len(server.queries))
+        server.close()
+
+    async def get_nameservers(_):
+        yield 5, at[-1]
+
+    at = []
+    resolve, clear_cache = Resolver(get_host=get_host, get_nameservers=get_nameservers)
+    for loop_factory in LOOPS * 2:
+        run(scenario(), loop_factory)
+        clear_cache()
+    assert count == [1] * len(at)
+
+
+def test_two_loops_in_two_threads_do_not_disturb_each_other():
+    import threading
+
+    resolve, _ = Resolver(get_nameservers=lambda fqdn: sets((5, at[threading.get_ident()]))(fqdn), get_host=no_host)
+    at, found = {}, []
+
+    async def scenario():
+        server = Scripted('127.0.0.1', [after(0.01, a('192.0.2.1'))])
+        at[threading.get_ident()] = server.at
+        for i in range(20):
+            found.extend(await resolve(f'n{i}.example', TYPES.A))
+        server.close()
+
+    threads = [threading.Thread(target=lambda: run(scenario())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 40
+
+
+def test_a_loop_that_is_closed_in_the_middle_of_look_ups_leaves_no_warning(recwarn):
+    loop = asyncio.new_event_loop()
+    silent, sender = udp_pair()
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((5, silent.getsockname())), max_sockets=2)
+    tasks = [loop.create_task(resolve(name, TYPES.A)) for name in ('a.example', 'a.example', 'b.example', 'c.example', 'c.example')]
+    loop.run_until_complete(asyncio.sleep(0.01))
+    for task in tasks:
+        task._log_destroy_pending = False  # what the application is told of its own tasks
+    loop.close()
+    del task, tasks
+    gc.collect()
+    silent.close()
+    sender.close()
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_a_forgotten_resolver_is_not_kept_alive():
+    async def scenario():
+        silent, sender = udp_pair()
+        resolve, clear_cache = Resolver(get_host=no_host, get_nameservers=sets((0.05, silent.getsockname())))
+        with pytest.raises(m.ResolverTimeout):
+            await resolve('www.example.com', TYPES.A)
+        silent.close()
+        sender.close()
+        del resolve, clear_cache
+        await asyncio.sleep(0.06)
+        gc.collect()
+        loop = asyncio.get_running_loop()
+        return [found for found in gc.get_objects() if isinstance(found, m.LoopResolver) and found.loop is loop]
+
+    assert run(scenario()) == []
+
+
+async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
+    caplog.set_level(logging.DEBUG, logger='aiodnsresolver')
+    server = nameserver(servfail, a('192.0.2.1'))
+    resolve, _ = resolver_for(server)
+    await resolve('www.example.com', TYPES.A)
+    said = [record.getMessage() for record in caplog.records if record.name == 'aiodnsresolver']
+    assert said[:3] == [f'www.example.com A: asked {server.text}', f'www.example.com A: {server.text} answered SERVFAIL', f'www.example.com A: asked {server.text}']
+    assert '192.0.2.1' in said[3]
