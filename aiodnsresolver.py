@@ -620,7 +620,7 @@ def to_value(record: ResourceRecord, expires_at: float) -> Value:
     if record.qtype == TYPES.TXT:
         return BytesExpiresAt(join_strings(record.rdata), expires_at)
     if record.qtype == TYPES.CNAME:
-        return BytesExpiresAt(record.rdata, expires_at)
+        return BytesExpiresAt(record.rdata.lower(), expires_at)  # its letters may be those of our query, by compression
     octets, address_class = ADDRESSES[record.qtype]
     if len(record.rdata) != octets:
         kind, name = TYPES(record.qtype).name, text(record.name)
@@ -927,8 +927,10 @@ class Poller:
 
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
-        self.epoll.unregister(fd)
         del self.callbacks[fd]
+        if self.loop.is_closed():
+            return  # what was opened in it is being collected, in whatever order
+        self.epoll.unregister(fd)
         self.stop_if_idle()
 
     def end_at(self, deadline: float, future: asyncio.Future[Any]) -> None:
@@ -1081,6 +1083,13 @@ def check_set(question: Question, given: Any) -> tuple[float, list[tuple[Any, Na
     return timeout, nameservers
 
 
+class Socket(socket.socket):
+    """A socket that is closed without a warning when it is collected, which may be before those who were to close it in a loop that is no more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class Exchange:
     """One query to one nameserver, over a socket of its own."""
 
@@ -1092,7 +1101,7 @@ class Exchange:
         self.given = given
         self.nameserver = nameserver
         self.query = query
-        self.sock = socket.socket(nameserver.family, socket.SOCK_DGRAM)
+        self.sock = Socket(nameserver.family, socket.SOCK_DGRAM)
         self.fd = self.sock.fileno()
         try:
             self.sock.setblocking(False)

@@ -107,16 +107,14 @@ async def nothing_left(request, clock, servers):
     yield
     for server in servers:
         server.close()
-    if clock is not None:
-        await asyncio.sleep(100)  # longer than any timeout in here
-        assert readers_of(loop) == readers
-        assert not [handle for handle in loop._scheduled if not handle.cancelled()]
-        if descriptors_now() != descriptors:
-            gc.collect()  # the poller in a loop that was closed
-        assert descriptors_now() == descriptors
-    assert asyncio.all_tasks() - tasks <= {asyncio.current_task()}
     if inspect.iscoroutinefunction(request.function):
         gc.collect()
+        if clock is not None:
+            await asyncio.sleep(100)  # longer than any timeout in here
+            assert readers_of(loop) == readers
+            assert not [handle for handle in loop._scheduled if not handle.cancelled()]
+            assert descriptors_now() == descriptors
+    assert asyncio.all_tasks() - tasks <= {asyncio.current_task()}
     assert not unseen
 
 
@@ -526,7 +524,9 @@ names = st.lists(labels, max_size=5).map(b'.'.join).filter(lambda name: len(name
 u16 = st.integers(0, 0xFFFF)
 questions = st.builds(QuestionRecord, names, u16, u16)
 records = st.one_of(
-    st.builds(ResourceRecord, names, u16.filter(lambda qtype: qtype != TYPES.CNAME), u16, st.integers(0, 2**32 - 1), st.binary(max_size=40)),
+    st.builds(
+        ResourceRecord, names, u16.filter(lambda qtype: qtype != TYPES.CNAME), u16, st.integers(0, 2**32 - 1), st.binary(max_size=40)
+    ),
     st.builds(ResourceRecord, names, st.just(5), u16, st.integers(0, 2**32 - 1), names),
 )
 bit = st.integers(0, 1)
@@ -592,7 +592,9 @@ def test_a_message_that_is_malformed_is_told_why(data, says):
 
 def test_parse_reads_what_dnspython_writes_with_compression():
     query = dns.message.make_query('www.example.com', 'A', id=77)
-    wire = response(query, ['? 20 IN CNAME b.example.com.', 'b.example.com. 30 IN A 192.0.2.1', 'b.example.com. 30 IN TXT "x"'], [SOA]).to_wire()
+    wire = response(
+        query, ['? 20 IN CNAME b.example.com.', 'b.example.com. 30 IN A 192.0.2.1', 'b.example.com. 30 IN TXT "x"'], [SOA]
+    ).to_wire()
     parsed = parse(wire)
     assert (parsed.qid, parsed.qr, parsed.rd, parsed.ra) == (77, RESPONSE, 1, 1)
     assert parsed.qd == (QuestionRecord(b'www.example.com', 1, 1),)
@@ -773,7 +775,11 @@ def test_a_reply_of_no_use_is_told_why(data, error, says):
 
 
 def test_sixteen_aliases_in_one_reply_are_followed():
-    chain = ['? 5 IN CNAME n0.example.', *(f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(15)), 'n15.example. 5 IN A 192.0.2.1']
+    chain = [
+        '? 5 IN CNAME n0.example.',
+        *(f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(15)),
+        'n15.example. 5 IN A 192.0.2.1',
+    ]
     answer = read(wire(*chain))
     assert (texts(answer.records), len(answer.aliases)) == (['192.0.2.1'], 16)
 
@@ -784,7 +790,7 @@ def test_sixteen_aliases_in_one_reply_are_followed():
         (TYPES.AAAA, 'AAAA 2001:db8::1', ipaddress.ip_address('2001:db8::1')),
         (TYPES.TXT, 'TXT "some" "thing"', b'something'),
         (TYPES.TXT, 'TXT ""', b''),
-        (TYPES.CNAME, 'CNAME Other.example.', b'Other.example'),
+        (TYPES.CNAME, 'CNAME Other.example.', b'other.example'),
     ],
 )
 def test_records_of_the_other_types_are_read(qtype, record, expected):
@@ -1314,7 +1320,9 @@ async def test_an_argument_of_another_kind_is_refused_before_anything_is_sent(na
     assert server.queries == []
 
 
-@pytest.mark.parametrize('options', [{'max_sockets': 0}, {'max_cache_size': -1}, {'timeout': 0}, {'timeout': math.inf}, {'timeout': math.nan}])
+@pytest.mark.parametrize(
+    'options', [{'max_sockets': 0}, {'max_cache_size': -1}, {'timeout': 0}, {'timeout': math.inf}, {'timeout': math.nan}]
+)
 def test_a_number_that_makes_no_sense_is_refused_when_the_resolver_is_made(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Resolver(**options)
@@ -1575,7 +1583,10 @@ async def test_a_reply_from_another_address_never_arrives(nameserver):
 async def test_a_reply_in_another_case_is_told_with_the_cure(nameserver):
     server = nameserver(wrong_case)
     resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
-    with pytest.raises(m.ResolverTimeout, match=rf'{server.text} timed out after 0.5 s; a reply of {server.text} was ignored.*randomize-case:0.*transform_fqdn'):
+    with pytest.raises(
+        m.ResolverTimeout,
+        match=rf'{server.text} timed out after 0.5 s; a reply of {server.text} was ignored.*randomize-case:0.*transform_fqdn',
+    ):
         await resolve('www.example.com', TYPES.A)
 
 
@@ -1653,7 +1664,9 @@ async def test_an_alias_to_what_is_in_the_hosts_file_is_found_there(nameserver):
 @pytest.mark.parametrize('ttl', [0, 20])
 async def test_a_loop_of_aliases_over_several_replies_is_an_error(nameserver, ttl):
     server = nameserver(alias('b.example', ttl), alias('www.example.com', ttl))
-    server.replies = [lambda query: alias('b.example' if str(query.question[0].name).lower().startswith('www') else 'www.example.com', ttl)(query)]
+    server.replies = [
+        lambda query: alias('b.example' if str(query.question[0].name).lower().startswith('www') else 'www.example.com', ttl)(query)
+    ]
     resolve, _ = resolver_for(server)
     with pytest.raises(m.AliasChainTooLong, match='www.example.com A: .* a loop of aliases: www.example.com → b.example → www.example.com'):
         await resolve('www.example.com', TYPES.A)
@@ -1690,7 +1703,9 @@ async def test_what_an_alias_leads_to_does_not_exist(nameserver):
 
 
 async def test_two_names_with_one_alias_ask_for_it_once(nameserver):
-    server = nameserver(lambda query: (after(0.1, a('192.0.2.1')) if str(query.question[0].name).lower().startswith('end') else alias('end.example'))(query))
+    server = nameserver(
+        lambda query: (after(0.1, a('192.0.2.1')) if str(query.question[0].name).lower().startswith('end') else alias('end.example'))(query)
+    )
     resolve, _ = resolver_for(server)
     results = await asyncio.gather(resolve('one.example', TYPES.A), resolve('two.example', TYPES.A))
     assert [texts(result) for result in results] == [['192.0.2.1']] * 2
@@ -1706,8 +1721,9 @@ def system(*servers, options='', hosts='', search=''):
     conf = ''.join(f'nameserver {server.at[0]}\n' for server in servers) + f'search {search}\noptions {options}\n'
     ports = {(server.at[0], 53): server.at for server in servers}
     to_nameserver = m.to_nameserver
-    with files(hosts=hosts, resolv_conf=conf), unittest.mock.patch(
-        'aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*ports.get((ip, port), (ip, port)))
+    with (
+        files(hosts=hosts, resolv_conf=conf),
+        unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*ports.get((ip, port), (ip, port)))),
     ):
         yield
 
@@ -1779,13 +1795,18 @@ async def test_without_options_each_nameserver_has_half_a_second_five_times(name
     with system(one, two):
         resolve, _ = Resolver()
         started = now()
-        with pytest.raises(m.ResolverTimeout, match=f'{one.text} timed out after 0.5 s .5 times.; {two.text} timed out after 0.5 s .5 times.'):
+        with pytest.raises(
+            m.ResolverTimeout, match=f'{one.text} timed out after 0.5 s .5 times.; {two.text} timed out after 0.5 s .5 times.'
+        ):
             await resolve('www.example.com', TYPES.A)
     assert now() == started + 5
     assert [query[2] - started for query in one.queries] == [0, 1, 2, 3, 4]
 
 
-@pytest.mark.parametrize(('options', 'timeout', 'times', 'seconds'), [('timeout:2 attempts:3', None, 3, 6), ('timeout:2', None, 5, 10), ('timeout:2', 0.25, 5, 1.25)])
+@pytest.mark.parametrize(
+    ('options', 'timeout', 'times', 'seconds'),
+    [('timeout:2 attempts:3', None, 3, 6), ('timeout:2', None, 5, 10), ('timeout:2', 0.25, 5, 1.25)],
+)
 async def test_timeout_and_attempts_are_those_of_resolv_conf_or_of_the_caller(nameserver, options, timeout, times, seconds):
     server = nameserver(silence)
     with system(server, options=options):
@@ -1802,10 +1823,17 @@ async def test_rotate_begins_with_another_nameserver_each_time(nameserver):
         resolve, _ = Resolver()
         for i in range(6):
             await resolve(f'n{i}.example', TYPES.A)
-    assert [server.names for server in servers] == [['n0.example', 'n3.example'], ['n1.example', 'n4.example'], ['n2.example', 'n5.example']]
+    assert [server.names for server in servers] == [
+        ['n0.example', 'n3.example'],
+        ['n1.example', 'n4.example'],
+        ['n2.example', 'n5.example'],
+    ]
 
 
-@pytest.mark.parametrize(('options', 'transform', 'sent'), [('randomize-case:0', mix_case, 'www.example.com'), ('randomize-case:0', bytes.upper, 'WWW.EXAMPLE.COM')])
+@pytest.mark.parametrize(
+    ('options', 'transform', 'sent'),
+    [('randomize-case:0', mix_case, 'www.example.com'), ('randomize-case:0', bytes.upper, 'WWW.EXAMPLE.COM')],
+)
 async def test_randomize_case_0_turns_the_mixing_off_but_not_a_transform_of_ones_own(nameserver, options, transform, sent):
     server = nameserver(a('192.0.2.1'))
     with system(server, options=options):
@@ -1821,7 +1849,9 @@ async def test_without_files_the_nameserver_of_this_machine_is_asked(nameserver)
         assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
 
 
-@pytest.mark.parametrize(('bad', 'remembered'), [(silence, True), ('closed', True), (refused, True), (notimp, True), (servfail, False), (formerr, False)])
+@pytest.mark.parametrize(
+    ('bad', 'remembered'), [(silence, True), ('closed', True), (refused, True), (notimp, True), (servfail, False), (formerr, False)]
+)
 async def test_one_failing_nameserver_slows_only_the_first_look_up_until_it_is_tried_again(nameserver, caplog, bad, remembered):
     caplog.set_level(logging.INFO)
     one, two = nameserver(silence if bad == 'closed' else bad), nameserver(a('192.0.2.1'), address='127.0.0.2')
@@ -1914,7 +1944,7 @@ def count_sockets(monkeypatch):
             opened.discard(self)
             super().close()
 
-    monkeypatch.setattr(m.socket, 'socket', Counted)
+    monkeypatch.setattr(m, 'Socket', Counted)
     return counts
 
 
@@ -2003,7 +2033,7 @@ class Shortage:
                 shortage.open.discard(self)
                 super().close()
 
-        monkeypatch.setattr(m.socket, 'socket', Scarce)
+        monkeypatch.setattr(m, 'Socket', Scarce)
 
 
 @pytest.mark.parametrize('code', [errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
@@ -2044,7 +2074,7 @@ async def test_an_error_of_send_puts_the_nameserver_out_and_leaves_no_socket(nam
                 raise OSError(code, os.strerror(code))
             return super().send(data)
 
-    monkeypatch.setattr(m.socket, 'socket', Failing)
+    monkeypatch.setattr(m, 'Socket', Failing)
     resolve, _ = resolver_for(bad, good)
     assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
 
@@ -2146,7 +2176,11 @@ async def test_what_was_in_the_cache_before_a_failed_look_up_is_there_after_it(n
     server = nameserver(a('192.0.2.1'), servfail)
     resolve, _ = resolver_for(server)
     kept = await resolve('www.example.com', TYPES.A)
-    for name, qtype, error in (('www.example.com', TYPES.AAAA, m.ResponseCodeError), ('a..b', TYPES.A, m.InvalidName), ('www.example.com', 99, ValueError)):
+    for name, qtype, error in (
+        ('www.example.com', TYPES.AAAA, m.ResponseCodeError),
+        ('a..b', TYPES.A, m.InvalidName),
+        ('www.example.com', 99, ValueError),
+    ):
         with pytest.raises(error):
             await resolve(name, qtype)
     assert await resolve('www.example.com', TYPES.A) is kept
@@ -2258,7 +2292,9 @@ async def test_who_gets_the_lead_and_is_cancelled_in_the_same_step_hands_it_on(n
 async def test_whoever_is_cancelled_at_whatever_moment_nobody_else_notices(nameserver, steps, who):
     """Four look-ups: two of one name that is an alias, two of another, with one socket for all of them."""
     server = nameserver(alias('b.example', ttl=0), a('192.0.2.1'))
-    server.replies = [lambda query: (alias('b.example', 0) if str(query.question[0].name).lower().startswith('www') else a('192.0.2.1'))(query)]
+    server.replies = [
+        lambda query: (alias('b.example', 0) if str(query.question[0].name).lower().startswith('www') else a('192.0.2.1'))(query)
+    ]
     resolve, _ = resolver_for(server, max_sockets=1)
     tasks = [asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('www.example.com', 'www.example.com', 'c.example', 'c.example')]
     for _ in range(steps):
@@ -2411,5 +2447,485 @@ async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
     resolve, _ = resolver_for(server)
     await resolve('www.example.com', TYPES.A)
     said = [record.getMessage() for record in caplog.records if record.name == 'aiodnsresolver']
-    assert said[:3] == [f'www.example.com A: asked {server.text}', f'www.example.com A: {server.text} answered SERVFAIL', f'www.example.com A: asked {server.text}']
+    assert said[:3] == [
+        f'www.example.com A: asked {server.text}',
+        f'www.example.com A: {server.text} answered SERVFAIL',
+        f'www.example.com A: asked {server.text}',
+    ]
     assert '192.0.2.1' in said[3]
+
+
+# --- Suites that exist ------------------------------------------------------------------------------------------------------------------------
+
+
+LOOP = asyncio.new_event_loop()  # one loop that lives for all tests of this kind
+unittest.addModuleCleanup(LOOP.close)
+
+
+def teardown_module():
+    LOOP.close()
+
+
+class TestSuiteThatExists(unittest.TestCase):
+    """The interface as suites drive it that were written against it: `unittest`, and one loop for all tests."""
+
+    def run_in_loop(self, coroutine):
+        return LOOP.run_until_complete(coroutine)
+
+    def nameserver(self, port, respond):
+        """A nameserver of the module's own parts. `respond` makes the records of a query's answer section."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        try:
+            sock.bind(('127.0.0.1', port))
+        except OSError as error:
+            sock.close()
+            needs_what_is_missing(f'127.0.0.1:{port} to bind to: {error}')
+        self.queried = []
+
+        async def serve():
+            while True:
+                data, address = await recvfrom(LOOP, [sock], 512)
+                query = parse(data)
+                self.queried.append((port, query.qd[0].name))
+                response_ = Message(
+                    qid=query.qid, qr=RESPONSE, opcode=0, aa=0, tc=0, rd=0, ra=1, z=0, rcode=0,
+                    qd=query.qd, an=tuple(respond(query)), ns=(), ar=(),
+                )  # fmt: skip
+                sock.sendto(pack(response_), address)
+
+        task = asyncio.ensure_future(serve(), loop=LOOP)
+
+        def stop():
+            task.cancel()
+            self.run_in_loop(asyncio.gather(task, return_exceptions=True))
+            sock.close()
+
+        self.addCleanup(stop)
+
+    def patch_open(self, hosts=(), resolv_conf=('nameserver 127.0.0.1',)):
+        def open_(path, mode):
+            context = unittest.mock.MagicMock()
+            context.__enter__.return_value = {'/etc/hosts': list(hosts), '/etc/resolv.conf': list(resolv_conf)}[path]
+            return context
+
+        patch = unittest.mock.patch('aiodnsresolver.open', side_effect=open_)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def a_record(self, query, address, ttl=20):
+        return [ResourceRecord(name=query.qd[0].name, qtype=TYPES.A, qclass=1, ttl=ttl, rdata=ipaddress.ip_address(address).packed)]
+
+    def test_an_address_from_port_53_of_resolv_conf(self):
+        self.patch_open()
+        self.nameserver(53, lambda query: self.a_record(query, '123.100.123.1'))
+        resolve, clear_cache = Resolver()
+        addresses = self.run_in_loop(resolve('some.domain', TYPES.A))
+        assert texts(addresses) == ['123.100.123.1']
+        self.run_in_loop(resolve('some.domain', TYPES.A))
+        clear_cache()
+        self.run_in_loop(resolve('some.domain', TYPES.A))
+        assert len(self.queried) == 2
+
+    def test_an_address_from_the_hosts_file(self):
+        self.patch_open(hosts=['127.0.0.1 localhost', '127.0.0.5 some.domain'])
+        resolve, _ = Resolver()
+        assert texts(self.run_in_loop(resolve('some.domain', TYPES.A))) == ['127.0.0.5']
+
+    def test_an_alias_and_records_of_a_replaced_name(self):
+        self.patch_open()
+
+        def respond(query):
+            other = query.qd[0]._replace(name=b'another.domain')
+            if query.qd[0].name.lower() == b'some.domain':
+                return [ResourceRecord(name=query.qd[0].name, qtype=TYPES.CNAME, qclass=1, ttl=100, rdata=other.name)]
+            return self.a_record(query, '123.100.123.2')
+
+        self.nameserver(53, respond)
+        resolve, _ = Resolver()
+        assert texts(self.run_in_loop(resolve('some.domain', TYPES.A))) == ['123.100.123.2']
+
+    def test_a_reply_with_a_replaced_question_is_ignored(self):
+        self.patch_open()
+        self.nameserver(53, lambda query: self.a_record(query._replace(qd=(query.qd[0]._replace(name=b'else.domain'),)), '123.100.123.3'))
+        resolve, _ = Resolver()
+        with self.assertRaises(m.DoesNotExist):
+            self.run_in_loop(resolve('some.domain', TYPES.A))
+
+    def test_two_nameservers_on_ports_53_and_54_at_once(self):
+        self.nameserver(53, lambda query: self.a_record(query, '123.100.123.53'))
+        self.nameserver(54, lambda query: self.a_record(query, '123.100.123.53'))
+
+        async def get_nameservers(_):
+            yield (0.5, ('127.0.0.1', 53), ('127.0.0.1', 54))
+
+        resolve, _ = Resolver(get_nameservers=get_nameservers)
+        assert texts(self.run_in_loop(resolve('some.domain', TYPES.A))) == ['123.100.123.53']
+
+    def test_time_that_is_made_to_jump(self):
+        self.patch_open()
+        self.nameserver(53, lambda query: self.a_record(query, '123.100.123.4', ttl=3600))
+        resolve, _ = Resolver()
+        ahead, timers = [0], []
+        real_time, real_call_at = LOOP.time, LOOP.call_at
+
+        def call_at(when, callback, *args, context=None):
+            handle = asyncio.TimerHandle(when, callback, args, LOOP, context)
+            timers.append(handle)
+            return handle
+
+        def jump(seconds):
+            ahead[0] += seconds
+            for handle in sorted(timers, key=lambda handle: handle.when()):
+                if handle.when() <= LOOP.time() and not handle.cancelled():
+                    timers.remove(handle)
+                    handle._run()
+
+        with (
+            unittest.mock.patch.object(LOOP, 'time', lambda: real_time() + ahead[0]),
+            unittest.mock.patch.object(LOOP, 'call_at', call_at),
+            unittest.mock.patch.object(LOOP, 'call_later', lambda delay, *args, **options: call_at(LOOP.time() + delay, *args, **options)),
+        ):
+            self.run_in_loop(resolve('some.domain', TYPES.A))
+            jump(3599)
+            self.run_in_loop(resolve('some.domain', TYPES.A))
+            assert len(self.queried) == 1
+            jump(1)
+            self.run_in_loop(resolve('some.domain', TYPES.A))
+            assert len(self.queried) == 2
+            silent = asyncio.ensure_future(
+                Resolver(get_nameservers=sets((0.5, ('127.0.0.1', 9))), get_host=no_host)[0]('x', TYPES.A), loop=LOOP
+            )
+            self.run_in_loop(asyncio.sleep(0))
+            jump(10)
+            with self.assertRaises(m.TemporaryResolverError):
+                self.run_in_loop(silent)
+        assert real_call_at == LOOP.call_at
+        self.run_in_loop(resolve('another.domain', TYPES.A))
+
+    def test_a_look_up_that_is_cancelled_at_every_possible_moment(self):
+        self.patch_open()
+        self.nameserver(53, lambda query: self.a_record(query, '123.100.123.5', ttl=0))
+        resolve, _ = Resolver()
+        for steps in range(12):
+            first, second = (asyncio.ensure_future(resolve('some.domain', TYPES.A), loop=LOOP) for _ in range(2))
+            for _ in range(steps):
+                self.run_in_loop(asyncio.sleep(0))
+            first.cancel()
+            assert texts(self.run_in_loop(second)) == ['123.100.123.5']
+            self.run_in_loop(asyncio.gather(first, return_exceptions=True))
+
+
+# --- Real nameservers ---------------------------------------------------------------------------------------------------------------------------
+
+
+def needs_what_is_missing(what):
+    """With CI=true nothing may be missing; elsewhere the test says why it is skipped."""
+    if os.environ.get('CI') == 'true':
+        pytest.fail(f'this test needs {what}')
+    pytest.skip(f'this test needs {what}')
+
+
+def program(name):
+    path = shutil.which(name, path=os.environ.get('PATH', '') + ':/usr/sbin:/usr/local/sbin')
+    return path or needs_what_is_missing(f'the program {name}')
+
+
+def free_port():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        udp.bind(('127.0.0.1', 0))
+        tcp.bind(udp.getsockname())
+        return udp.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command, port, name, directory):
+    """A nameserver in a process of its own, from when it knows the name."""
+    log = directory / 'log'
+    with log.open('wb') as file, subprocess.Popen(command, stdout=file, stderr=file, cwd=directory) as process:
+        try:
+            for _ in range(200):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+                    sock.settimeout(0.05)
+                    sock.connect(('127.0.0.1', port))
+                    sock.send(dns.message.make_query(name, 'A').to_wire())
+                    if dns.message.from_wire(sock.recv(4096)).rcode() == 0:
+                        break
+                time.sleep(0.05)
+            else:
+                pytest.fail(f'{command} does not answer: {log.read_text()}')
+            yield '127.0.0.1', port
+        finally:
+            process.terminate()
+
+
+ZONE = """\
+$ORIGIN zone.example.
+$TTL 300
+@ SOA ns.zone.example. admin.zone.example. 1 3600 600 86400 30
+@ NS ns
+ns A 127.0.0.1
+www 60 A 192.0.2.1
+www 60 AAAA 2001:db8::1
+four CNAME three
+three 20 CNAME two
+two CNAME one
+one CNAME www
+dangling CNAME nothing
+outside CNAME www.elsewhere.example.
+many A 192.0.2.0
+only4 A 192.0.2.4
+txt TXT "some" " text"
+xn--bcher-kva A 192.0.2.5
+*.wild A 192.0.2.6
+""" + ''.join(f'forty A 198.51.100.{i}\n' for i in range(40))
+
+
+@pytest.fixture(scope='session')
+def nsd(tmp_path_factory):
+    directory, port = tmp_path_factory.mktemp('nsd'), free_port()
+    (directory / 'zone').write_text(ZONE)
+    (directory / 'nsd.conf').write_text(f"""
+server:
+    ip-address: 127.0.0.1@{port}
+    username: ""
+    database: ""
+    zonesdir: "{directory}"
+    pidfile: "{directory}/pid"
+    xfrdfile: "{directory}/xfrd"
+    zonelistfile: "{directory}/list"
+    rrl-ratelimit: 0
+remote-control:
+    control-enable: no
+zone:
+    name: zone.example
+    zonefile: zone
+""")
+    with running([program('nsd'), '-d', '-c', str(directory / 'nsd.conf')], port, 'www.zone.example', directory) as address:
+        yield address
+
+
+@pytest.fixture(scope='session')
+def unbound(nsd, tmp_path_factory):
+    directory, port = tmp_path_factory.mktemp('unbound'), free_port()
+    (directory / 'unbound.conf').write_text(f"""
+server:
+    interface: 127.0.0.1@{port}
+    username: ""
+    chroot: ""
+    directory: "{directory}"
+    pidfile: "{directory}/pid"
+    use-syslog: no
+    do-not-query-localhost: no
+    module-config: iterator
+stub-zone:
+    name: zone.example
+    stub-addr: 127.0.0.1@{nsd[1]}
+""")
+    with running([program('unbound'), '-d', '-c', str(directory / 'unbound.conf')], port, 'www.zone.example', directory) as address:
+        yield address
+
+
+@pytest.fixture(scope='session')
+def bind(tmp_path_factory):
+    directory, port = tmp_path_factory.mktemp('bind'), free_port()
+    (directory / 'zone').write_text(ZONE)
+    (directory / 'named.conf').write_text(f"""
+options {{
+    directory "{directory}"; pid-file "{directory}/pid"; session-keyfile "{directory}/key"; listen-on port {port} {{ 127.0.0.1; }};
+    listen-on-v6 {{ none; }}; recursion no; dnssec-validation no;
+}};
+controls {{ }};
+zone "zone.example" {{ type primary; file "zone"; }};
+""")
+    with running([program('named'), '-g', '-c', str(directory / 'named.conf')], port, 'www.zone.example', directory) as address:
+        yield address
+
+
+@pytest.fixture(scope='session')
+def dnsmasq(tmp_path_factory):
+    directory, port = tmp_path_factory.mktemp('dnsmasq'), free_port()
+    (directory / 'hosts').write_text('192.0.2.1 www.zone.example\n2001:db8::1 www.zone.example\n192.0.2.4 only4.zone.example\n')
+    command = [
+        program('dnsmasq'),
+        '--keep-in-foreground',
+        '--conf-file=/dev/null',
+        '--no-resolv',
+        '--no-hosts',
+        f'--port={port}',
+        '--user=',
+    ]
+    command += ['--listen-address=127.0.0.1', '--bind-interfaces', f'--addn-hosts={directory}/hosts', f'--pid-file={directory}/pid']
+    command += [
+        '--local=/zone.example/',
+        '--cname=four.zone.example,www.zone.example',
+        '--local-ttl=60',
+        '--txt-record=txt.zone.example,some, text',
+    ]
+    with running(command, port, 'www.zone.example', directory) as address:
+        yield address
+
+
+def resolver_at(address):
+    return Resolver(get_host=no_host, get_nameservers=sets((5, address), (5, address)))[0]
+
+
+REAL = pytest.mark.parametrize(
+    ('name', 'qtype', 'expected'),
+    [
+        ('www', TYPES.A, ['192.0.2.1']),
+        ('www', TYPES.AAAA, ['2001:db8::1']),
+        ('four', TYPES.A, ['192.0.2.1']),
+        ('four', TYPES.AAAA, ['2001:db8::1']),
+        ('only4', TYPES.AAAA, m.NoRecords),
+        ('nothing', TYPES.A, m.NameDoesNotExist),
+        ('txt', TYPES.TXT, ["b'some text'"]),
+    ],
+)
+REAL_ZONE = pytest.mark.parametrize(
+    ('name', 'qtype', 'expected'),
+    [
+        ('dangling', TYPES.A, m.NameDoesNotExist),
+        ('three', TYPES.CNAME, ["b'two.zone.example'"]),
+        ('bücher', TYPES.A, ['192.0.2.5']),
+        ('anything.wild', TYPES.A, ['192.0.2.6']),
+    ],
+)
+
+
+async def check_real(address, name, qtype, expected):
+    resolve = resolver_at(address)
+    for _ in range(2):
+        if isinstance(expected, list):
+            records = await resolve(f'{name}.zone.example', qtype)
+            assert texts(records) == expected
+            assert all(0 < record.expires_at - now() <= 300 for record in records)
+        else:
+            with pytest.raises(expected, match=f'{name}.zone.example {qtype.name}'):
+                await resolve(f'{name}.zone.example', qtype)
+
+
+@pytest.mark.parametrize('server', ['unbound', 'nsd', 'bind', 'dnsmasq'])
+@pytest.mark.parametrize('loop_factory', LOOPS)
+@REAL
+def test_real_nameservers_answer(request, server, loop_factory, name, qtype, expected):
+    run(check_real(request.getfixturevalue(server), name, qtype, expected), loop_factory)
+
+
+@pytest.mark.parametrize('server', ['unbound', 'nsd', 'bind'])
+@REAL_ZONE
+def test_real_nameservers_answer_from_the_zone(request, server, name, qtype, expected):
+    run(check_real(request.getfixturevalue(server), name, qtype, expected))
+
+
+@pytest.mark.parametrize('server', ['unbound', 'nsd', 'bind'])
+def test_of_forty_addresses_those_that_fit_are_given(request, server):
+    async def scenario():
+        addresses = await resolver_at(request.getfixturevalue(server))('forty.zone.example', TYPES.A)
+        assert {str(address) for address in addresses} <= {f'198.51.100.{i}' for i in range(40)}
+        assert len(addresses) >= 1
+
+    try:
+        run(scenario())
+    except m.TemporaryResolverError as error:
+        assert 'truncated reply that holds no record' in str(error)
+
+
+def test_a_real_chain_of_four_expires_with_its_shortest_link(unbound):
+    async def scenario():
+        (address,) = await resolver_at(unbound)('four.zone.example', TYPES.A)
+        assert 0 < address.expires_at - now() <= 20
+
+    run(scenario())
+
+
+def test_an_alias_out_of_the_zone_is_asked_for_and_refused(nsd):
+    with pytest.raises(m.ResponseCodeError, match=r'www\.elsewhere\.example A: 127\.0\.0\.1:\d+ answered REFUSED'):
+        run(resolver_at(nsd)('outside.zone.example', TYPES.A))
+
+
+@pytest.mark.parametrize('loop_factory', LOOPS)
+def test_a_thousand_names_at_once_from_a_real_nameserver(nsd, loop_factory):
+    async def scenario():
+        resolve = resolver_at(nsd)
+        results = await asyncio.gather(*(resolve(f'n{i}.wild.zone.example', TYPES.A) for i in range(1000)))
+        assert {texts(result)[0] for result in results} == {'192.0.2.6'}
+
+    run(scenario(), loop_factory)
+
+
+# --- Command --------------------------------------------------------------------------------------------------------------------------------------
+
+
+def command(*args):
+    done = subprocess.run([sys.executable, '-m', 'aiodnsresolver', *args], capture_output=True, text=True, cwd=HERE, timeout=30)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ('args', 'status', 'out', 'err'),
+    [
+        (['www.zone.example'], 0, r'\d+\tA\twww.zone.example\t192.0.2.1\n\d+\tAAAA\twww.zone.example\t2001:db8::1\n', ''),
+        (['www.zone.example', 'A'], 0, r'\d+\tA\twww.zone.example\t192.0.2.1\n', ''),
+        (['www.zone.example', 'AAAA', 'A'], 0, r'\d+\tA\t.*\n\d+\tAAAA\t.*\n', ''),
+        (['only4.zone.example'], 0, r'\d+\tA\tonly4.zone.example\t192.0.2.4\n', ''),
+        (['only4.zone.example', 'AAAA'], 1, '', r'only4.zone.example AAAA: has no such record: .*\n'),
+        (['nothing.zone.example'], 1, '', r'(nothing.zone.example (A|AAAA): does not exist: .*\n){2}'),
+        (['elsewhere.example', 'A'], 2, '', r'elsewhere.example A: .* answered REFUSED \(5 times\)\n'),
+        (['a..b', 'A'], 2, '', r"'a..b' is no name: it has an empty label\n"),
+        (['127.0.0.1', 'A'], 0, r'-\tA\t127.0.0.1\t127.0.0.1\n', ''),
+        (['nothing.zone.example', 'www.zone.example', 'A'], 1, r'\d+\tA\twww.zone.example\t192.0.2.1\n', 'nothing.zone.example A: .*\n'),
+        (['localhost', 'A'], 0, r'0\tA\tlocalhost\t127.0.0.1\n', ''),
+    ],
+)
+def test_the_command_prints_addresses_or_says_why_not(nsd, args, status, out, err):
+    found = command(*args, '--nameserver', f'127.0.0.1:{nsd[1]}', '--timeout', '5')
+    assert found[0] == status
+    assert re.fullmatch(out, found[1])
+    assert re.fullmatch(err, found[2])
+
+
+@pytest.mark.parametrize(
+    ('args', 'says'),
+    [
+        ([], 'NAME'),
+        (['A'], 'a NAME is needed'),
+        (['x', '--timeout', 'soon'], "'soon' is no number of seconds"),
+        (['x', '--timeout', '0'], "'0' is no number of seconds"),
+        (['x', '--nameserver', 'dns.example'], "'dns.example' is no IP"),
+        (['x', '--nameserver', '127.0.0.1:0'], '0 is no port'),
+        (['x', '--nameserver', '127.0.0.1:x'], "'127.0.0.1:x' is no IP"),
+        (['x', '--nameserver', '[::1]:x'], 'is no IP'),
+    ],
+)
+def test_a_wrong_call_of_the_command_is_told_with_status_2(capsys, args, says):
+    with pytest.raises(SystemExit) as caught:
+        m.main(args)
+    assert caught.value.code == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ('word', 'expected'),
+    [
+        ('192.0.2.1', ('192.0.2.1', 53)),
+        ('192.0.2.1:5353', ('192.0.2.1', 5353)),
+        ('2001:db8::1', ('2001:db8::1', 53)),
+        ('[2001:db8::1]', ('2001:db8::1', 53)),
+        ('[2001:db8::1]:5353', ('2001:db8::1', 5353)),
+    ],
+)
+def test_a_nameserver_of_the_command_is_understood(word, expected):
+    assert m.parse_nameserver(word) == expected
+
+
+def test_the_command_in_this_process(nsd, capsys):
+    assert m.main(['www.zone.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 0
+    assert capsys.readouterr().out.endswith('\tA\twww.zone.example\t192.0.2.1\n')
+    assert m.main(['192.0.2.1', 'A']) == 0
+    assert m.main(['192.0.2.1', 'AAAA']) == 1
+    with unittest.mock.patch('aiodnsresolver.print_addresses', side_effect=KeyboardInterrupt):
+        assert m.main(['192.0.2.1']) == 130
+    with unittest.mock.patch('aiodnsresolver.Resolver', return_value=(unittest.mock.AsyncMock(side_effect=ZeroDivisionError), None)):
+        with pytest.raises(ZeroDivisionError):
+            m.main(['www.example.com'])
