@@ -863,18 +863,17 @@ async def recvfrom(loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socke
     Raises OSError, of the first socket with an error. Cancelled, it leaves no reader behind, and no datagram is lost.
     """
     while True:
-        readable: asyncio.Future[socket.socket | None] = loop.create_future()
+        readable: asyncio.Future[socket.socket] = loop.create_future()
         try:
             for sock in socks:
                 loop.add_reader(sock.fileno(), settle, readable, sock)
-            sock = await readable  # type: ignore[assignment]
+            first = await readable
         finally:
-            for sock_ in socks:
-                loop.remove_reader(sock_.fileno())
-        try:
-            return sock.recvfrom(max_bytes)
-        except BlockingIOError:
-            continue  # another reader was quicker, or the checksum was wrong
+            for sock in socks:
+                loop.remove_reader(sock.fileno())
+        # Where there is nothing to read, another was quicker, or the checksum was wrong.
+        with contextlib.suppress(BlockingIOError):
+            return first.recvfrom(max_bytes)
 
 
 class Selector:
@@ -1084,7 +1083,7 @@ def check_set(question: Question, given: Any) -> tuple[float, list[tuple[Any, Na
 
 
 class Socket(socket.socket):
-    """A socket that is closed without a warning when it is collected, which may be before those who were to close it in a loop that is no more."""
+    """A socket that is closed without a warning when it is collected: with a loop that is no more, that may be before its Inquiry is."""
 
     def __del__(self) -> None:
         self.close()

@@ -1,31 +1,31 @@
 """The tests, in the order of the module. What they share stands first: a clock that jumps, a scripted nameserver, and real ones."""
 
+import ast
 import asyncio
 import contextlib
 import copy
 import errno
-import functools
 import gc
 import inspect
 import ipaddress
 import itertools
-import json
 import logging
 import math
 import os
 import pathlib
 import pickle
-import random
 import re
-import selectors
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import unittest.mock
 
+import aiohttp
+import aiohttp.web
 import dns.flags
 import dns.message
 import dns.name
@@ -233,9 +233,9 @@ def dies(_):
     return Scripted.close
 
 
-def edited(edit, of=a('192.0.2.66')):
+def edited(edit):
     """A reply whose octets were changed."""
-    return lambda query: edit(bytearray(of(query)))
+    return lambda query: edit(bytearray(a('192.0.2.66')(query)))
 
 
 def set_octet(index, change):
@@ -2388,8 +2388,6 @@ def test_a_resolver_works_in_one_loop_after_another_each_with_a_cache_of_its_own
 
 
 def test_two_loops_in_two_threads_do_not_disturb_each_other():
-    import threading
-
     resolve, _ = Resolver(get_nameservers=lambda fqdn: sets((5, at[threading.get_ident()]))(fqdn), get_host=no_host)
     at, found = {}, []
 
@@ -2459,7 +2457,6 @@ async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
 
 
 LOOP = asyncio.new_event_loop()  # one loop that lives for all tests of this kind
-unittest.addModuleCleanup(LOOP.close)
 
 
 def teardown_module():
@@ -2929,3 +2926,175 @@ def test_the_command_in_this_process(nsd, capsys):
     with unittest.mock.patch('aiodnsresolver.Resolver', return_value=(unittest.mock.AsyncMock(side_effect=ZeroDivisionError), None)):
         with pytest.raises(ZeroDivisionError):
             m.main(['www.example.com'])
+
+
+# --- aiohttp, and the README ------------------------------------------------------------------------------------------------------------------------
+
+README = (HERE / 'README.md').read_text()
+BLOCKS = re.findall(r'^```python\n(.*?)^```', README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope='session')
+def anything(tmp_path_factory):
+    """A dnsmasq that knows each name, at 127.0.0.1."""
+    directory, port = tmp_path_factory.mktemp('anything'), free_port()
+    options = [
+        '--no-resolv',
+        '--no-hosts',
+        f'--port={port}',
+        '--user=',
+        '--listen-address=127.0.0.1',
+        '--bind-interfaces',
+        f'--pid-file={directory}/pid',
+    ]
+    with running(
+        [program('dnsmasq'), '-k', '--conf-file=/dev/null', '--address=/#/127.0.0.1', *options], port, 'x.example', directory
+    ) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def every_nameserver_is(address):
+    to_nameserver = m.to_nameserver
+    with (
+        files(resolv_conf='nameserver 192.0.2.53'),
+        unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*address)),
+    ):
+        yield
+
+
+async def start_web(hosts, port=0):
+    async def hello(request):
+        await asyncio.sleep(float(request.query.get('wait', 0)))
+        return aiohttp.web.Response(text=f'hello {request.host} from {request.transport.get_extra_info("sockname")[0]}')
+
+    app = aiohttp.web.Application()
+    app.router.add_get('/', hello)
+    runner = aiohttp.web.AppRunner(app)
+    await runner.setup()
+    for host in hosts:
+        site = aiohttp.web.TCPSite(runner, host, port)
+        await site.start()
+        port = port or runner.addresses[0][1]
+    return runner, port
+
+
+def test_the_readme_has_the_commands_that_ci_runs():
+    assert "python -m pip install '.[test]' && python -m pytest" in README
+    assert "python -m pip install '.[test]' && python -m pytest" in (HERE / '.ci' / 'run').read_text()
+
+
+def test_every_python_block_of_the_readme_runs(anything, capsys):
+    with every_nameserver_is(anything), contextlib.closing(asyncio.new_event_loop()) as loop:
+        try:
+            runner, _ = loop.run_until_complete(start_web(['127.0.0.1'], 80))
+        except PermissionError:
+            needs_what_is_missing('127.0.0.1:80 to bind to')
+        serving = threading.Thread(target=loop.run_forever)
+        with contextlib.closing(asyncio.new_event_loop()) as readme_loop:
+            shared = {}
+            serving.start()
+            try:
+                for block in BLOCKS:
+                    code = compile(block, 'README.md', 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                    if code.co_flags & inspect.CO_COROUTINE:
+                        readme_loop.run_until_complete(eval(code, shared))
+                    else:
+                        exec(code, {'__name__': '__main__'} if 'asyncio.run(' in block else shared)
+            finally:
+                logging.getLogger('aiodnsresolver').setLevel(logging.NOTSET)
+                loop.call_soon_threadsafe(loop.stop)
+                serving.join()
+                loop.run_until_complete(runner.cleanup())
+    out = capsys.readouterr().out.splitlines()
+    assert len(BLOCKS) >= 9
+    assert out[0] == '127.0.0.1'
+    assert '200' in out
+    assert '10.0.0.7' in ''.join(out)
+    assert any(line.startswith('nobody could say, later one may: www.example.com AAAA: ') for line in out)
+
+
+def readme_class(name):
+    (block,) = [block for block in BLOCKS if f'class {name}' in block]
+    found = {}
+    exec(block.replace('asyncio.run(main())', ''), found)
+    return found[name]
+
+
+def web_zone(query):
+    name = query.question[0].name.to_text(omit_final_dot=True).lower()
+    qtype = int(query.question[0].rdtype)
+    known = {
+        'both.example': {1: '127.0.0.1', 28: '::1'},
+        'four.example': {1: '127.0.0.1'},
+        'six.example': {28: '::1'},
+        'half.example': {28: '::1'},
+    }
+    if name == 'half.example' and qtype == 1:
+        return servfail(query)
+    if name == 'broken.example':
+        return servfail(query)
+    if name not in known:
+        return nxdomain(query)
+    return a(known[name][qtype])(query) if qtype in known[name] else nodata(query)
+
+
+async def web_scenario(use):
+    server = Scripted('127.0.0.1', [web_zone])
+    runner, port = await start_web(['127.0.0.1', '::1'])
+    resolver = readme_class('AioHttpResolver')(get_host=no_host, get_nameservers=rounds(server))
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0)) as session:
+            await use(session, port, server)
+    finally:
+        await resolver.close()
+        await resolver.close()
+        await runner.cleanup()
+        server.close()
+
+
+@pytest.mark.parametrize('loop_factory', LOOPS)
+@pytest.mark.parametrize(('name', 'expected'), [('both', '127.0.0.1|::1'), ('four', '127.0.0.1'), ('six', '::1'), ('half', '::1')])
+def test_aiohttp_gets_whichever_families_exist(loop_factory, name, expected):
+    async def use(session, port, server):
+        async with session.get(f'http://{name}.example:{port}/') as got:
+            assert re.fullmatch(f'hello {name}.example:{port} from ({expected})', await got.text())
+        assert sorted(qtype for _, qtype, *_ in server.queries if qtype == 28) == [28]
+
+    run(web_scenario(use), loop_factory)
+
+
+@pytest.mark.parametrize('loop_factory', LOOPS)
+@pytest.mark.parametrize(
+    ('name', 'code', 'says'),
+    [
+        ('nothing.example', socket.EAI_NONAME, 'nothing.example A: does not exist: '),
+        ('broken.example', socket.EAI_AGAIN, 'broken.example A: .* answered SERVFAIL'),
+        ('a' * 64 + '.example', socket.EAI_NONAME, '64 octets'),
+    ],
+)
+def test_aiohttp_shows_our_message(loop_factory, name, code, says):
+    async def use(session, port, _):
+        with pytest.raises(aiohttp.ClientConnectorDNSError, match=says) as caught:
+            await session.get(f'http://{name}:{port}/')
+        assert caught.value.os_error.errno == code
+
+    run(web_scenario(use), loop_factory)
+
+
+@pytest.mark.parametrize('loop_factory', LOOPS)
+def test_five_hundred_requests_of_aiohttp_at_once_some_of_them_cancelled(loop_factory):
+    async def use(session, port, server):
+        async def get(wait):
+            async with session.get(f'http://both.example:{port}/?wait={wait}') as got:
+                return await got.text()
+
+        tasks = [asyncio.ensure_future(get(0.2)) for _ in range(500)]
+        await asyncio.sleep(0.001)
+        for task in tasks[::10]:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(result, str) for result in results) == 450
+        assert len(server.queries) <= 4
+
+    run(web_scenario(use), loop_factory)
