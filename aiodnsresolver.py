@@ -94,20 +94,11 @@ class TYPES(enum.IntEnum):
     AAAA = 28
 
 
-class RCODES(enum.IntEnum):
-    """The response codes that have a name here (RFC 1035 §4.1.1)."""
-
-    NOERROR = 0
-    FORMERR = 1
-    SERVFAIL = 2
-    NXDOMAIN = 3
-    NOTIMP = 4
-    REFUSED = 5
-
-
+A, CNAME, SOA, TXT, AAAA = 1, 5, 6, 16, 28  # the types as plain numbers, since to look up a member of an enum takes its time
 QUESTION, RESPONSE = 0, 1  # the QR bit
+RCODES = 'NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'  # RFC 1035 §4.1.1
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(len(RCODES))
 IN = 1  # the class of the Internet
-SOA = 6  # the type of the record that makes an answer without addresses one to believe
 
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_NAME = 255  # octets on the wire: two more than in dotted form
@@ -204,7 +195,7 @@ class NameserverUnreachable(TemporaryResolverError, OSError):
 class ResponseCodeError(TemporaryResolverError):
     """No nameserver gave an answer, and the last thing that happened was a response code, which is in `rcode`."""
 
-    def __init__(self, message: str, rcode: int = RCODES.SERVFAIL) -> None:
+    def __init__(self, message: str, rcode: int = SERVFAIL) -> None:
         super().__init__(message)
         self.rcode = rcode
 
@@ -285,8 +276,8 @@ Value = Address | BytesExpiresAt
 
 TYPE_NUMBERS = frozenset(int(qtype) for qtype in TYPES)
 ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets in an address, class
-    TYPES.A: (4, IPv4AddressExpiresAt),
-    TYPES.AAAA: (16, IPv6AddressExpiresAt),
+    A: (4, IPv4AddressExpiresAt),
+    AAAA: (16, IPv6AddressExpiresAt),
 }
 
 
@@ -307,7 +298,7 @@ def expiring(value: Any, expires_at: float) -> Value:
 
 DOTS = re.compile('[.\u3002\uff0e\uff61]')  # what the idna codec takes for a dot (RFC 3490 §3.1)
 UNPRINTABLE = re.compile(rb'[^!-~]')
-LOOPBACK: dict[int, str] = {TYPES.A: '127.0.0.1', TYPES.AAAA: '::1'}
+LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
 
 
 def text(name: bytes) -> str:
@@ -349,6 +340,8 @@ def is_under(fqdn: bytes, *domains: bytes) -> bool:
 
 def to_literal(name: str, expires_at: float) -> Address | None:
     """The address that a name is the text of, if it is one; with or without a final dot."""
+    if ':' not in name and not name[-2:].strip('.').isdigit():
+        return None
     try:
         return expiring(ipaddress.ip_address(name.removesuffix('.')), expires_at)  # type: ignore[return-value]
     except ValueError:
@@ -373,7 +366,8 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
 def pack_name(name: bytes) -> bytes:
     """A dotted name as it stands in a message, without compression (RFC 1035 §3.1). Raises InvalidName."""
     labels = name.split(b'.') if name else []
-    if not all(0 < len(label) <= MAX_LABEL for label in labels) or len(name) > MAX_NAME - 2:
+    lengths = [len(label) for label in labels] or [1]
+    if min(lengths) < 1 or max(lengths) > MAX_LABEL or len(name) > MAX_NAME - 2:
         raise InvalidName(f'{text(name)!r} is no name: labels have 1 to {MAX_LABEL} octets, and {MAX_NAME - 2} in all with their dots')
     return b''.join([bytes((len(label),)) + label for label in labels]) + b'\0'
 
@@ -445,7 +439,7 @@ def pack_header(message: Message) -> bytes:
 
 def pack_record(record: ResourceRecord) -> bytes:
     name, qtype, qclass, ttl, rdata = record
-    octets = pack_name(rdata) if qtype == TYPES.CNAME else rdata
+    octets = pack_name(rdata) if qtype == CNAME else rdata
     return pack_name(name) + RECORD_TAIL.pack(qtype, qclass, ttl, len(octets)) + octets
 
 
@@ -492,7 +486,7 @@ def unpack_record(data: bytes, offset: int) -> tuple[ResourceRecord, int]:
     if end > len(data):
         raise MalformedMessage(f'the record whose data end at octet {end} is cut off after {len(data)}')
     rdata = data[start:end]
-    if qtype == TYPES.CNAME:
+    if qtype == CNAME:
         rdata, name_end = unpack_name(data, start)
         if name_end != end:
             raise MalformedMessage(f'the name at octet {start} ends at octet {name_end}, the data it stands in at {end}')
@@ -562,28 +556,28 @@ def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -
         return None
     _, flags, _, answer_count, authority_count, _ = HEADER.unpack_from(data)
     rcode = flags & 0b1111
-    if rcode not in (RCODES.NOERROR, RCODES.NXDOMAIN):
+    if rcode not in (NOERROR, NXDOMAIN):
         raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
     try:
         answers, offset = unpack_all(unpack_record, data, len(query), answer_count)
         links, rrset = follow_aliases(question, answers)
-        aliases = tuple(link.rdata.lower() for link in links)
-        expires_at = min((expiry(link.ttl, asked_at) for link in links), default=math.inf)
-        if rrset and rcode == RCODES.NOERROR:
-            records = tuple(to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset)
-            return Answer(records, min(record.expires_at for record in records), aliases)
+        aliases = tuple([link.rdata.lower() for link in links])
+        expires_at = min([expiry(link.ttl, asked_at) for link in links], default=math.inf)
+        if rrset and rcode == NOERROR:
+            records = tuple([to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset])
+            return Answer(records, min([record.expires_at for record in records]), aliases)
         # Only now, since it is for nothing where there are records, and costs as much as the rest.
         authority, _ = unpack_all(unpack_record, data, offset, authority_count)
     except MalformedMessage:
         return None
     soa = next((record for record in authority if record.qtype == SOA and record.qclass == IN), None)
-    if rcode == RCODES.NOERROR and aliases and (flags & TC or not soa):
+    if rcode == NOERROR and aliases and (flags & TC or not soa):
         return Answer((), expires_at, aliases)
     return read_negative(flags, soa, expires_at, asked_at)._replace(aliases=aliases)
 
 
 def rcode_text(rcode: int) -> str:
-    return RCODES(rcode).name if rcode in RCODES.__members__.values() else f'rcode {rcode}'
+    return RCODES[rcode] if rcode < len(RCODES) else f'rcode {rcode}'
 
 
 def follow_aliases(question: Question, records: Iterable[ResourceRecord]) -> tuple[list[ResourceRecord], list[ResourceRecord]]:
@@ -593,7 +587,7 @@ def follow_aliases(question: Question, records: Iterable[ResourceRecord]) -> tup
     for record in records:
         if record.qclass == IN and record.qtype == question.qtype:
             rrsets.setdefault(record.name.lower(), []).append(record)
-        elif record.qclass == IN and record.qtype == TYPES.CNAME:
+        elif record.qclass == IN and record.qtype == CNAME:
             alias_of.setdefault(record.name.lower(), record)
     links: list[ResourceRecord] = []
     chain = [question.fqdn]
@@ -617,9 +611,9 @@ def expiry(ttl: int, asked_at: float) -> float:
 
 
 def to_value(record: ResourceRecord, expires_at: float) -> Value:
-    if record.qtype == TYPES.TXT:
+    if record.qtype == TXT:
         return BytesExpiresAt(join_strings(record.rdata), expires_at)
-    if record.qtype == TYPES.CNAME:
+    if record.qtype == CNAME:
         return BytesExpiresAt(record.rdata.lower(), expires_at)  # its letters may be those of our query, by compression
     octets, address_class = ADDRESSES[record.qtype]
     if len(record.rdata) != octets:
@@ -644,7 +638,7 @@ def read_negative(flags: int, soa: ResourceRecord | None, expires_at: float, ask
     """The answer of a reply without records: that there are none, and for how long that is so (RFC 2308 §5). Or this nameserver is out."""
     missing: type[DoesNotExist] = NameDoesNotExist
     evidence = 'answered NXDOMAIN'
-    if flags & 0b1111 == RCODES.NOERROR:
+    if flags & 0b1111 == NOERROR:
         if flags & TC:
             raise TemporaryResolverError('answered with a truncated reply that holds no record')
         if not soa and not flags & (AA | RA):
@@ -1170,7 +1164,7 @@ class Inquiry:
         self.failures: list[tuple[Nameserver, TemporaryResolverError]] = []
         self.case_lost_by: dict[Nameserver, None] = {}
         self.result: Answer | ResolverError | None = None
-        self.woken: asyncio.Future[None] | None = None
+        self.woken: asyncio.Future[None]
 
     def __enter__(self) -> Inquiry:
         return self
@@ -1254,7 +1248,7 @@ class Inquiry:
         del self.exchanges[exchange]
         exchange.close()
         if self.in_set.pop(exchange, self) is None and not self.in_set:
-            self.wake()
+            settle(self.woken, None)
 
     def has_come(self, exchange: Exchange, result: Answer | ResolverError) -> None:
         """A nameserver gave an answer, or data that are an error for whoever asks."""
@@ -1264,11 +1258,7 @@ class Inquiry:
         if self.failing is not None and exchange in self.in_set:
             self.failing.answered(exchange.given, f'{exchange.nameserver} answered {self.question}')
         self.result = self.result or result
-        self.wake()
-
-    def wake(self) -> None:
-        if self.woken is not None:
-            settle(self.woken, None)
+        settle(self.woken, None)
 
     def note_failure(self, given: Any, nameserver: Nameserver, error: TemporaryResolverError) -> None:
         logger.debug('%s: %s %s', self.question, nameserver, error)
@@ -1306,7 +1296,7 @@ def copy_error(error: TemporaryResolverError, message: str) -> TemporaryResolver
 def is_fault_of_nameserver(error: TemporaryResolverError) -> bool:
     """Whether a failure says something of the nameserver, rather than of the name or of this machine."""
     if isinstance(error, ResponseCodeError):
-        return error.rcode in (RCODES.REFUSED, RCODES.NOTIMP)
+        return error.rcode in (REFUSED, NOTIMP)
     if isinstance(error, NameserverUnreachable):
         cause = error.__cause__
         return isinstance(cause, OSError) and cause.errno not in (*SHORTAGE, errno.EAGAIN)
@@ -1331,15 +1321,20 @@ class Cache:
         self.loop = loop
         self.ask = ask
         self.max_size = max_size
-        self.answers: collections.OrderedDict[Question, Answer] = collections.OrderedDict()  # the least recently used first
+        self.answers: collections.OrderedDict[tuple[bytes, int], Answer] = collections.OrderedDict()  # the least recently used first
         self.in_flight: dict[Question, Waiters] = {}
 
-    async def get(self, question: Question) -> Answer:
-        """The answer that is kept, that is waited for already, or that is asked for now."""
+    def kept(self, fqdn: bytes, qtype: int) -> Answer | None:
+        """The answer that is there already."""
+        question = fqdn, qtype
         answer = self.answers.get(question)
-        if answer is not None and self.loop.time() < answer.expires_at:
-            self.answers.move_to_end(question)
-            return answer
+        if answer is None or self.loop.time() >= answer.expires_at:
+            return None
+        self.answers.move_to_end(question)
+        return answer
+
+    async def get(self, question: Question) -> Answer:
+        """The answer that is waited for already, or that is asked for now."""
         answer = None
         waiters = self.in_flight.get(question)
         if waiters is None:
@@ -1470,7 +1465,7 @@ class LoopResolver:
         as_given = fqdns[0]
         if len(fqdns) > 1:
             as_given = min(fqdns, key=len)
-            if records := await self.ask_host(as_given, qtype):
+            if (found := await self.get_host(as_given, qtype)) is not None and (records := self.expiring_now(found)):
                 return records
         for fqdn in fqdns:
             answer = await self.look_up(fqdn, qtype)
@@ -1491,10 +1486,9 @@ class LoopResolver:
         chain = [fqdn]
         expires_at = math.inf
         while True:
-            if records := await self.ask_host(chain[-1], qtype):
+            if (found := await self.get_host(fqdn, qtype)) is not None and (records := self.expiring_now(found)):
                 return Answer(tuple(expiring_by(record, expires_at) for record in records), 0)
-            question = Question(chain[-1], qtype)
-            answer = await self.cache.get(question)
+            answer = self.cache.kept(fqdn, qtype) or await self.cache.get(Question(fqdn, qtype))
             if answer.records and len(chain) == 1:
                 return answer
             expires_at = min(expires_at, answer.expires_at)
@@ -1503,13 +1497,11 @@ class LoopResolver:
                 return Answer(tuple(expiring_by(record, expires_at) for record in answer.records), expires_at)
             if answer.missing:
                 return answer._replace(aliases=tuple(chain[1:]))
-            check_chain(chain, f'{Question(fqdn, qtype)}: the nameservers gave')
+            check_chain(chain, f'{Question(chain[0], qtype)}: the nameservers gave')
+            fqdn = chain[-1]
 
-    async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...] | None:
-        """What the hook `get_host` has for a name."""
-        found = await self.get_host(fqdn, qtype)
-        if found is None:
-            return None
+    def expiring_now(self, found: Any) -> tuple[Value, ...]:
+        """What a get_host found."""
         now = self.loop.time()
         return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
 
