@@ -2639,10 +2639,11 @@ def program(name):
 
 
 def free_port():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-        udp.bind(('127.0.0.1', 0))
-        tcp.bind(udp.getsockname())
-        return udp.getsockname()[1]
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp, contextlib.suppress(OSError):
+            udp.bind(('127.0.0.1', 0))
+            tcp.bind(udp.getsockname())
+            return udp.getsockname()[1]
 
 
 @contextlib.contextmanager
@@ -2927,7 +2928,7 @@ def test_a_nameserver_of_the_command_is_understood(word, expected):
 
 
 def test_the_command_in_this_process(nsd, capsys):
-    assert m.main(['www.zone.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 0
+    assert m.main(['www.zone.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}', '--timeout', '5']) == 0
     assert capsys.readouterr().out.endswith('\tA\twww.zone.example\t192.0.2.1\n')
     assert m.main(['elsewhere.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 2
     assert m.main(['192.0.2.1', 'A']) == 0
