@@ -110,9 +110,10 @@ MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: what starts to exist i
 FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two looks at whether a file has changed
 
-QR, OPCODE, AA, TC, RD, RA = 0x8000, 0x7800, 0x0400, 0x0200, 0x0100, 0x0080  # in the second 16 bits of a header
+AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
 HEADER = struct.Struct('!HHHHHH')  # ID, flags, and how many records are in each of four sections
+QUERY_HEADER = HEADER.pack(0, 0x0100, 1, 0, 0, 0)[2:]  # after the ID: RD, and one question
 QUESTION_TAIL = struct.Struct('!HH')  # type and class
 RECORD_TAIL = struct.Struct('!HHIH')  # type, class, TTL, length of the data
 
@@ -298,6 +299,8 @@ def expiring(value: Any, expires_at: float) -> Value:
 
 DOTS = re.compile('[.\u3002\uff0e\uff61]')  # what the idna codec takes for a dot (RFC 3490 §3.1)
 UNPRINTABLE = re.compile(rb'[^!-~]')
+PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*', re.ASCII)  # printable but for the dots, which part its labels
+NEVER_ASKED = frozenset([b'localhost', b'onion', b'invalid'])  # top-level domains, RFC 6761 and RFC 7686
 LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
 
 
@@ -311,6 +314,8 @@ def to_fqdn(name: str) -> bytes:
 
     Raises InvalidName.
     """
+    if PLAIN_NAME.fullmatch(name) and len(name) <= MAX_NAME - 2:
+        return name.lower().encode()
     labels = DOTS.split(name)
     if len(labels) > 1 and not labels[-1]:
         labels.pop()
@@ -334,8 +339,8 @@ def to_label(label: str, name: str) -> bytes:
     return octets
 
 
-def is_under(fqdn: bytes, *domains: bytes) -> bool:
-    return fqdn.rpartition(b'.')[2] in domains
+def top_level(fqdn: bytes) -> bytes:
+    return fqdn.rpartition(b'.')[2]
 
 
 def to_literal(name: str, expires_at: float) -> Address | None:
@@ -357,7 +362,7 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
     if to_literal(name, 0):
         return ()
     fqdn = to_fqdn(name)
-    if DOTS.match(name[-1]) or is_under(fqdn, b'localhost', b'onion', b'invalid'):
+    if DOTS.match(name[-1]) or top_level(fqdn) in NEVER_ASKED:
         return (fqdn,)
     searched = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
     return (fqdn, *searched) if fqdn.count(b'.') >= ndots else (*searched, fqdn)
@@ -525,7 +530,7 @@ def make_query(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> 
     fqdn = transform_fqdn(question.fqdn)
     if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
         raise ResolverError(f'{question}: transform_fqdn may change the case of letters alone, and made {fqdn!r} of {question.fqdn!r}')
-    return os.urandom(2) + HEADER.pack(0, RD, 1, 0, 0, 0)[2:] + pack_name(fqdn) + QUESTION_TAIL.pack(question.qtype, IN)
+    return os.urandom(2) + QUERY_HEADER + pack_name(fqdn) + QUESTION_TAIL.pack(question.qtype, IN)
 
 
 def is_reply(query: bytes, data: bytes) -> bool:
@@ -534,7 +539,7 @@ def is_reply(query: bytes, data: bytes) -> bool:
         data[:2] == query[:2]
         and data[HEADER.size : len(query)] == query[HEADER.size :]
         and data[4:6] == query[4:6]
-        and HEADER.unpack_from(data)[1] & (QR | OPCODE) == QR
+        and data[2] & 0b11111000 == 0b10000000
     )
 
 
@@ -562,10 +567,10 @@ def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -
         answers, offset = unpack_all(unpack_record, data, len(query), answer_count)
         links, rrset = follow_aliases(question, answers)
         aliases = tuple([link.rdata.lower() for link in links])
-        expires_at = min([expiry(link.ttl, asked_at) for link in links], default=math.inf)
+        expires_at = min([expiry(link, asked_at) for link in links], default=math.inf)
         if rrset and rcode == NOERROR:
-            records = tuple([to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset])
-            return Answer(records, min([record.expires_at for record in records]), aliases)
+            records = [to_value(record, min(expires_at, expiry(record, asked_at))) for record in rrset]
+            return Answer(tuple(records), min([record.expires_at for record in records]), aliases)
         # Only now, since it is for nothing where there are records, and costs as much as the rest.
         authority, _ = unpack_all(unpack_record, data, offset, authority_count)
     except MalformedMessage:
@@ -606,7 +611,8 @@ def check_chain(chain: Sequence[bytes], whose: str) -> None:
         raise AliasChainTooLong(f'{whose} {what} aliases: {" → ".join(map(text, chain))}')
 
 
-def expiry(ttl: int, asked_at: float) -> float:
+def expiry(record: ResourceRecord, asked_at: float) -> float:
+    ttl = record.ttl
     return asked_at + (min(ttl, MAX_TTL) if ttl < 1 << 31 else 0)  # RFC 2181 §8
 
 
@@ -644,23 +650,22 @@ def read_negative(flags: int, soa: ResourceRecord | None, expires_at: float, ask
         if not soa and not flags & (AA | RA):
             raise TemporaryResolverError('answered that it neither knows nor looks up the name (lame)')
         missing, evidence = NoRecords, 'answered with no such record'
-    ttl = 0
-    if soa and not flags & TC:
-        ttl = min(soa.ttl, int.from_bytes(soa.rdata[-4:], 'big'))
-    expires_at = min(expires_at, expiry(ttl, asked_at), asked_at + MAX_NEGATIVE_TTL)
-    return Answer((), expires_at, missing=missing, evidence=evidence)
+    if not soa or flags & TC:
+        return Answer((), asked_at, missing=missing, evidence=evidence)
+    soa = soa._replace(ttl=min(soa.ttl, int.from_bytes(soa.rdata[-4:], 'big')))
+    return Answer((), min(expires_at, expiry(soa, asked_at), asked_at + MAX_NEGATIVE_TTL), missing=missing, evidence=evidence)
 
 
 def answer_special(question: Question, now: float) -> Answer | None:
     """The answer for a name that is never asked for: loopback for localhost (RFC 6761 §6.3), none for what the DNS does not have."""
     fqdn, qtype = question
-    if is_under(fqdn, b'localhost'):
-        if qtype in LOOPBACK:
-            return Answer((ADDRESSES[qtype][1](LOOPBACK[qtype], now),), now)
-        return Answer((), now, missing=NoRecords, evidence='names under localhost have addresses alone (RFC 6761)')
-    if is_under(fqdn, b'onion', b'invalid'):
+    if top_level(fqdn) not in NEVER_ASKED:
+        return None
+    if top_level(fqdn) != b'localhost':
         return Answer((), now, missing=NameDoesNotExist, evidence='such names are not in the DNS (RFC 7686, RFC 6761)')
-    return None
+    if qtype not in LOOPBACK:
+        return Answer((), now, missing=NoRecords, evidence='names under localhost have addresses alone (RFC 6761)')
+    return Answer((ADDRESSES[qtype][1](LOOPBACK[qtype], now),), now)
 
 
 # --- 0x20 --------------------------------------------------------------------------------------------------------------
@@ -900,7 +905,7 @@ class Poller:
     """Calls back when a socket can be read from, and ends futures whose time is up.
 
     The loop knows of one file descriptor and one timer, however many sockets and futures there are. Both are gone from it when
-    the timer finds nothing to wait for any more, and so at the latest one timeout after the last call of `end_at`.
+    the timer finds nothing to wait for any more, and so at the latest one timeout after the last call of `end_after`.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -926,14 +931,16 @@ class Poller:
         self.epoll.unregister(fd)
         self.stop_if_idle()
 
-    def end_at(self, deadline: float, future: asyncio.Future[Any]) -> None:
-        """Ends a future with the result None at a time of the loop, unless it is over by then."""
+    def end_after(self, timeout: float, future: asyncio.Future[Any]) -> None:
+        """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
+        now = self.loop.time()
+        deadline = now + timeout
         if len(self.deadlines) > 2 * len(self.callbacks) + 100:
             self.deadlines = [entry for entry in self.deadlines if not entry[2].done()]
             heapq.heapify(self.deadlines)
         heapq.heappush(self.deadlines, (deadline, next(self.serial), future))
         # A timer that should have gone off may never do so: somebody may have had his own clock in the loop for a while.
-        if deadline < self.timer_at or self.timer_at < self.loop.time():
+        if deadline < self.timer_at or self.timer_at < now:
             self.set_timer(deadline)
 
     def set_timer(self, when: float) -> None:
@@ -1079,8 +1086,8 @@ def check_set(question: Question, given: Any) -> tuple[float, list[tuple[Any, Na
 class Socket(socket.socket):
     """A socket that is closed without a warning when it is collected: with a loop that is no more, that may be before its Inquiry is."""
 
-    def __del__(self) -> None:
-        self.close()
+    __slots__ = ()
+    __del__ = socket.socket.close
 
 
 class Exchange:
@@ -1175,7 +1182,7 @@ class Inquiry:
         self.turns.give_back(self.turns_held)
 
     async def take_turn(self) -> None:
-        self.turns_held = await self.turns.take(1)
+        self.turns_held = self.turns.take_free(1) or await self.turns.take(1)
 
     async def ask(self, timeout: float, nameservers: Sequence[tuple[Any, Nameserver]]) -> Answer | None:
         """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
@@ -1183,7 +1190,7 @@ class Inquiry:
             await self.send(nameservers)
         if self.result is None and self.in_set:
             self.woken = self.poller.loop.create_future()
-            self.poller.end_at(self.poller.loop.time() + timeout, self.woken)
+            self.poller.end_after(timeout, self.woken)
             await self.woken
         if isinstance(self.result, ResolverError):
             raise self.result
@@ -1198,7 +1205,7 @@ class Inquiry:
         pending = collections.deque(nameservers)
         while pending and not self.in_set:
             await self.make_room(len(pending))
-            while pending and len(self.exchanges) < self.turns_held and self.start(*pending[0]):
+            while pending and self.turns_held > len(self.exchanges) and self.start(*pending[0]):
                 pending.popleft()
 
     async def make_room(self, wanted: int) -> None:
@@ -1215,9 +1222,10 @@ class Inquiry:
 
     def start(self, given: Any, nameserver: Nameserver) -> bool:
         """Sends the query to one nameserver, or notes why that was not to be; False says that there was no socket for it just now."""
+        query = make_query(self.question, self.transform_fqdn)
         now = self.poller.loop.time()
         try:
-            exchange = Exchange(self, given, nameserver, make_query(self.question, self.transform_fqdn))
+            exchange = Exchange(self, given, nameserver, query)
         except OSError as error:
             if error.errno in SHORTAGE and self.may_have_one_later():
                 return False
@@ -1521,17 +1529,19 @@ class LoopResolver:
 
     async def ask(self, question: Question) -> Answer:
         """Puts a question to the nameservers, of a set at a time."""
-        special = answer_special(question, self.loop.time())
-        if special is not None:
+        if special := answer_special(question, self.loop.time()):
             return special
         with Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing if self.uses_resolv_conf else None) as inquiry:
             # First one's turn, and then the choice of nameservers, which is fresh so.
             await inquiry.take_turn()
-            async with contextlib.aclosing(self.get_nameservers(question.fqdn)) as sets:
+            sets = self.get_nameservers(question.fqdn)
+            try:
                 async for given in sets:
                     answer = await inquiry.ask(*check_set(question, given))
                     if answer is not None:
                         return answer
+            finally:
+                await sets.aclose()
             raise inquiry.error()
 
     def case_to_send(self) -> TransformFqdn:

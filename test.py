@@ -1130,7 +1130,7 @@ def test_the_poller_calls_back_ends_futures_and_is_gone_when_nothing_is_left(mon
         assert not loop.remove_reader(pairs[0][0].fileno())  # the loop does not know of it
         late, soon, done = (loop.create_future() for _ in range(3))
         for delay, future in ((0.05, late), (0.01, soon), (0.02, done)):
-            poller.end_at(loop.time() + delay, future)
+            poller.end_after(delay, future)
         done.set_result('before')
         pairs[1][1].send(b'b')
         pairs[0][1].send(b'a')
@@ -1155,7 +1155,7 @@ async def test_the_poller_keeps_no_heap_of_futures_that_are_over(clock):
     poller = m.Poller(loop)
     for _ in range(1000):
         future = loop.create_future()
-        poller.end_at(loop.time() + 30, future)
+        poller.end_after(30, future)
         future.set_result(None)
     assert len(poller.deadlines) < 110
 
@@ -1164,10 +1164,10 @@ async def test_a_timer_that_never_went_off_is_set_again(clock):
     loop = asyncio.get_running_loop()
     poller = m.Poller(loop)
     one, two = loop.create_future(), loop.create_future()
-    poller.end_at(loop.time() + 1, one)
+    poller.end_after(1, one)
     poller.timer.cancel()  # as where a test had its own call_at in the loop for a while
     await asyncio.sleep(2)
-    poller.end_at(loop.time() + 1, two)
+    poller.end_after(1, two)
     await asyncio.sleep(2)
     assert one.done()
     assert two.done()
