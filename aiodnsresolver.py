@@ -220,42 +220,36 @@ class PointerLoop(MalformedMessage):
 # --- Values that expire ------------------------------------------------------------------------------------------------
 
 
-class IPv4AddressExpiresAt(ipaddress.IPv4Address):
+class AddressExpiresAt:
+    """What addresses that expire have beside those of `ipaddress`."""
+
+    __slots__ = ()
+    expires_at: float
+
+    def __init__(self, address: object, expires_at: float) -> None:
+        super().__init__(address)  # type: ignore[call-arg]
+        self.expires_at = expires_at  # type: ignore[misc]
+
+    def __add__(self, other: int) -> Any:
+        return type(self)(int(self) + other, self.expires_at)  # type: ignore[call-overload]
+
+    def __sub__(self, other: int) -> Any:
+        return self + -other
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.expires_at)
+
+
+class IPv4AddressExpiresAt(AddressExpiresAt, ipaddress.IPv4Address):
     """An `ipaddress.IPv4Address` with `expires_at`: seconds of the clock `loop.time()`."""
 
     __slots__ = ('expires_at',)
 
-    def __init__(self, address: object, expires_at: float) -> None:
-        super().__init__(address)
-        self.expires_at = expires_at
 
-    def __add__(self, other: int) -> IPv4AddressExpiresAt:
-        return IPv4AddressExpiresAt(int(self) + other, self.expires_at)
-
-    def __sub__(self, other: int) -> IPv4AddressExpiresAt:
-        return IPv4AddressExpiresAt(int(self) - other, self.expires_at)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.expires_at)
-
-
-class IPv6AddressExpiresAt(ipaddress.IPv6Address):
+class IPv6AddressExpiresAt(AddressExpiresAt, ipaddress.IPv6Address):
     """An `ipaddress.IPv6Address` with `expires_at`: seconds of the clock `loop.time()`."""
 
     __slots__ = ('expires_at',)
-
-    def __init__(self, address: object, expires_at: float) -> None:
-        super().__init__(address)
-        self.expires_at = expires_at
-
-    def __add__(self, other: int) -> IPv6AddressExpiresAt:
-        return IPv6AddressExpiresAt(int(self) + other, self.expires_at)
-
-    def __sub__(self, other: int) -> IPv6AddressExpiresAt:
-        return IPv6AddressExpiresAt(int(self) - other, self.expires_at)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.expires_at)
 
 
 class BytesExpiresAt(bytes):

@@ -1639,6 +1639,51 @@ async def test_a_wrong_checksum_is_waited_out(nameserver):
     assert texts(await looking) == ['192.0.2.1']
 
 
+async def test_a_reply_of_any_length_is_read_as_a_whole(nameserver):
+    addresses = [f'198.51.{i // 256}.{i % 256}' for i in range(2000)]
+    resolve, _ = resolver_for(nameserver(a(*addresses)))
+    assert texts(await resolve('www.example.com', TYPES.A)) == addresses
+
+
+def test_a_forked_process_sends_other_ids_and_cases():
+    question = m.Question(b'www.some-longer-name.example.com', TYPES.A)
+    receiver, sender = os.pipe()
+    if not os.fork():
+        os.write(sender, m.make_query(question, mix_case))
+        os._exit(0)
+    os.wait()
+    theirs, ours = os.read(receiver, 512), m.make_query(question, mix_case)
+    os.close(receiver)
+    os.close(sender)
+    assert theirs.lower()[12:] == ours.lower()[12:]
+    assert theirs != ours
+    assert theirs[12:] != ours[12:]
+
+
+async def test_the_poller_and_its_timer_are_gone_one_timeout_after_the_last_look_up(nameserver):
+    loop = asyncio.get_running_loop()
+    resolve, _ = resolver_for(nameserver(a('192.0.2.1', ttl=0)))
+    readers = readers_of(loop)
+    for _ in range(2):
+        await resolve('www.example.com', TYPES.A)
+        await asyncio.sleep(0.2)
+    assert len(readers_of(loop) - readers) == 1
+    assert len([handle for handle in loop._scheduled if not handle.cancelled()]) == 1
+    await asyncio.sleep(0.1)
+    assert readers_of(loop) == readers
+    assert not [handle for handle in loop._scheduled if not handle.cancelled()]
+
+
+async def test_an_error_of_a_transform_fqdn_passes_through_as_it_is(nameserver):
+    def transform(_):
+        raise OSError(errno.EMFILE, 'of the hook')
+
+    resolve, _ = resolver_for(nameserver(a('192.0.2.1')), transform_fqdn=transform)
+    with pytest.raises(OSError, match='of the hook') as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert type(caught.value) is OSError
+
+
 # --- Aliases ---------------------------------------------------------------------------------------------------------------------------
 
 
@@ -2105,6 +2150,22 @@ async def test_an_answer_is_kept_until_the_instant_it_expires_and_comes_without_
     await asyncio.sleep(0.25)
     await resolve('www.example.com', TYPES.A)
     assert len(server.queries) == 2
+
+
+async def test_get_host_is_asked_before_what_is_kept(nameserver):
+    hosts = {}
+
+    async def get_host(fqdn, qtype):
+        return hosts.get(fqdn)
+
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(server, get_host=get_host)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    hosts[b'www.example.com'] = ipaddress.ip_address('192.0.2.7')
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
+    hosts.clear()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert len(server.queries) == 1
 
 
 async def test_an_answer_with_ttl_0_goes_to_those_who_wait_and_is_not_kept(nameserver):
