@@ -1326,18 +1326,19 @@ class Cache:
         self.answers: collections.OrderedDict[tuple[bytes, int], Answer] = collections.OrderedDict()  # the least recently used first
         self.in_flight: dict[Question, Waiters] = {}
 
-    def kept(self, fqdn: bytes, qtype: int) -> Answer | None:
+    def kept(self, question: tuple[bytes, int], now: float) -> Answer | None:
         """The answer that is there already."""
-        question = fqdn, qtype
         answer = self.answers.get(question)
-        if answer is None or self.loop.time() >= answer.expires_at:
+        if answer is None or now >= answer.expires_at:
             return None
         self.answers.move_to_end(question)
         return answer
 
     async def get(self, question: Question) -> Answer:
-        """The answer that is waited for already, or that is asked for now."""
-        answer = None
+        """The answer that is there already, that is waited for, or that is asked for now."""
+        answer = self.kept(question, self.loop.time())
+        if answer is not None:
+            return answer
         waiters = self.in_flight.get(question)
         if waiters is None:
             waiters = self.in_flight[question] = collections.OrderedDict()
@@ -1444,6 +1445,7 @@ class LoopResolver:
         self.loop = loop
         self.get_host = get_host or self.get_host_of_system
         self.get_nameservers = get_nameservers or self.get_nameservers_of_system
+        self.has_own_hosts = get_host is not None
         self.uses_resolv_conf = get_nameservers is None
         self.transform_fqdn = transform_fqdn
         self.timeout = timeout
@@ -1455,13 +1457,24 @@ class LoopResolver:
         self.turns = Turns(max_sockets)
         self.cache = Cache(loop, self.ask, max_cache_size)
 
+    def kept(self, name: str, qtype: int) -> tuple[Value, ...] | None:
+        """The records in the cache for the name to ask for first, where nothing comes before them. All other cases are for `resolve`."""
+        if self.has_own_hosts or not isinstance(name, str):
+            return None
+        now = self.loop.time()
+        fqdns = candidates(name, *self.search_list(now))
+        hosts = self.hosts.read(now)
+        if not fqdns or fqdns[0] in hosts or fqdns[-1] in hosts:
+            return None
+        answer = self.cache.kept((fqdns[0], qtype), now)
+        return answer.records if answer else None
+
     async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
         if qtype not in TYPE_NUMBERS:
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
-        search, ndots = self.search_list()
-        fqdns = candidates(name, search, ndots)
+        fqdns = candidates(name, *self.search_list(self.loop.time()))
         if not fqdns:
             return resolve_literal(name, qtype)
         as_given = fqdns[0]
@@ -1477,10 +1490,10 @@ class LoopResolver:
                 missing = answer
         raise does_not_exist(Question(as_given, qtype), missing, [fqdn for fqdn in fqdns if fqdn != as_given])
 
-    def search_list(self) -> tuple[tuple[bytes, ...], int]:
+    def search_list(self, now: float) -> tuple[tuple[bytes, ...], int]:
         if not self.uses_resolv_conf:
             return (), 0
-        conf = self.resolv_conf.read(self.loop.time())
+        conf = self.resolv_conf.read(now)
         return conf.search, conf.ndots
 
     async def look_up(self, fqdn: bytes, qtype: int) -> Answer:
@@ -1490,7 +1503,7 @@ class LoopResolver:
         while True:
             if (found := await self.get_host(fqdn, qtype)) is not None and (records := self.expiring_now(found)):
                 return Answer(tuple(expiring_by(record, expires_at) for record in records), 0)
-            answer = self.cache.kept(fqdn, qtype) or await self.cache.get(Question(fqdn, qtype))
+            answer = await self.cache.get(Question(fqdn, qtype))
             if answer.records and len(chain) == 1:
                 return answer
             expires_at = min(expires_at, answer.expires_at)
@@ -1589,7 +1602,7 @@ def Resolver(  # noqa: N802
             for closed in [loop for loop in in_loop if loop.is_closed()]:
                 del in_loop[closed]
             resolver = in_loop[loop] = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
-        return await resolver.resolve(name, qtype)
+        return resolver.kept(name, qtype) or await resolver.resolve(name, qtype)
 
     def clear_cache() -> None:
         """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""
