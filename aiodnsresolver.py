@@ -37,6 +37,7 @@ import os
 import re
 import select
 import selectors
+import signal
 import socket
 import stat
 import struct
@@ -102,7 +103,6 @@ IN = 1  # the class of the Internet
 
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_NAME = 255  # octets on the wire: two more than in dotted form
-MAX_POINTERS = 127  # in one name: as many as it can have labels
 MAX_DATAGRAM = 65535
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
@@ -338,13 +338,18 @@ def top_level(fqdn: bytes) -> bytes:
 
 
 def to_literal(name: str, expires_at: float) -> Address | None:
-    """The address that a name is the text of, if it is one; with or without a final dot."""
-    if ':' not in name and not name[-2:].strip('.').isdigit():
+    """The address that this is the text of, if it is one."""
+    if ':' not in name and not name[-1:].isdigit():
         return None
     try:
-        return expiring(ipaddress.ip_address(name.removesuffix('.')), expires_at)  # type: ignore[return-value]
+        return expiring(ipaddress.ip_address(name), expires_at)  # type: ignore[return-value]
     except ValueError:
         return None
+
+
+def literal_of(name: str) -> Address | None:
+    """The address that a name is, which never expires; with a final dot or without, and in whatever digits."""
+    return to_literal(name.removesuffix('.') if name.isascii() else text(to_fqdn(name)), math.inf)
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -353,7 +358,7 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
 
     Raises InvalidName.
     """
-    if to_literal(name, 0):
+    if literal_of(name):
         return ()
     fqdn = to_fqdn(name)
     if DOTS.match(name[-1]) or top_level(fqdn) in NEVER_ASKED:
@@ -371,34 +376,46 @@ def pack_name(name: bytes) -> bytes:
     return b''.join([bytes((len(label),)) + label for label in labels]) + b'\0'
 
 
-def unpack_name(data: bytes, start: int) -> tuple[bytes, int]:
+def unpack_name(data: bytes, start: int, known: dict[int, list[bytes]]) -> tuple[bytes, int]:
     """The name at an offset, and the offset of what comes after it (RFC 1035 §4.1.4).
 
     Each pointer must point to before the name, or the part of it, that it ends: so every step goes back, and there is an end.
+    `known` has, and is given, the labels at each offset of this message that a pointer led to: so none is followed twice.
     """
     labels: list[bytes] = []
-    octets = 1
-    offset, after = start, 0
-    for _ in range(MAX_NAME):
-        if offset >= len(data):
-            raise MalformedMessage(f'the name at octet {start} goes on after the last octet')
-        length = data[offset]
-        if length > MAX_LABEL:
-            target = unpack_pointer(data, offset)
-            if target >= start:
-                raise PointerLoop(f'the pointer at octet {offset} does not point to before its name: to octet {target}')
-            after = after or offset + 2
-            offset = start = target
+    led_to: list[tuple[int, int]] = []
+    offset, after, octets = start, 0, 1
+    while length := octet_at(data, offset):
+        if length <= MAX_LABEL:
+            label = data[offset + 1 : offset + 1 + length]
+            octets += 1 + length
+            if octets > MAX_NAME or len(label) < length or b'.' in label:
+                raise MalformedMessage(
+                    f'the label at octet {offset} is cut off, holds a dot or makes its name longer than {MAX_NAME} octets'
+                )
+            labels.append(label)
+            offset += 1 + length
             continue
-        if not length:
-            return b'.'.join(labels), after or offset + 1
-        label = data[offset + 1 : offset + 1 + length]
-        octets += 1 + length
-        if octets > MAX_NAME or len(label) < length or b'.' in label:
-            raise MalformedMessage(f'the label at octet {offset} is cut off, holds a dot or makes its name longer than {MAX_NAME} octets')
-        labels.append(label)
-        offset += 1 + length
-    raise MalformedMessage(f'the name that ends at octet {offset} is made of more than {MAX_POINTERS} pointers')
+        target = unpack_pointer(data, offset)
+        if target >= start:
+            raise PointerLoop(f'the pointer at octet {offset} does not point to before its name: to octet {target}')
+        after = after or offset + 2
+        led_to.append((target, len(labels)))
+        if target in known:
+            labels += known[target]
+            break
+        offset = start = target
+    if sum(map(len, labels)) + len(labels) >= MAX_NAME:
+        raise MalformedMessage(f'the name that ends with the pointer at octet {offset} is longer than {MAX_NAME} octets')
+    for target, count in led_to:
+        known[target] = labels[count:]
+    return b'.'.join(labels), after or offset + 1
+
+
+def octet_at(data: bytes, offset: int) -> int:
+    if offset >= len(data):
+        raise MalformedMessage(f'a name goes on at octet {offset}, after the last octet')
+    return data[offset]
 
 
 def unpack_pointer(data: bytes, offset: int) -> int:
@@ -450,33 +467,40 @@ def parse(data: bytes) -> Message:
     if len(data) < HEADER.size:
         raise MalformedMessage(f'{len(data)} octets are no message: its header alone has {HEADER.size}')
     qid, flags, *counts = HEADER.unpack_from(data)
-    questions, offset = unpack_all(unpack_question, data, HEADER.size, counts[0])
-    answers, offset = unpack_all(unpack_record, data, offset, counts[1])
-    authority, offset = unpack_all(unpack_record, data, offset, counts[2])
-    additional, offset = unpack_all(unpack_record, data, offset, counts[3])
+    known: dict[int, list[bytes]] = {}
+    questions, offset = unpack_all(unpack_question, data, HEADER.size, counts[0], known)
+    answers, offset = unpack_all(unpack_record, data, offset, counts[1], known)
+    authority, offset = unpack_all(unpack_record, data, offset, counts[2], known)
+    additional, offset = unpack_all(unpack_record, data, offset, counts[3], known)
     fields = [flags >> shift & mask for shift, mask in ((15, 1), (11, 15), (10, 1), (9, 1), (8, 1), (7, 1), (4, 7), (0, 15))]
     return Message(qid, *fields, questions, answers, authority, additional)  # type: ignore[call-arg]
 
 
-def unpack_all(unpack_one: Callable[[bytes, int], tuple[T, int]], data: bytes, offset: int, count: int) -> tuple[tuple[T, ...], int]:
+def unpack_all(
+    unpack_one: Callable[[bytes, int, dict[int, list[bytes]]], tuple[T, int]],
+    data: bytes,
+    offset: int,
+    count: int,
+    known: dict[int, list[bytes]],
+) -> tuple[tuple[T, ...], int]:
     """A section of as many entries as the header counts, and the offset of what comes after it."""
     entries = []
     for _ in range(count):
-        entry, offset = unpack_one(data, offset)
+        entry, offset = unpack_one(data, offset, known)
         entries.append(entry)
     return tuple(entries), offset
 
 
-def unpack_question(data: bytes, offset: int) -> tuple[QuestionRecord, int]:
-    name, offset = unpack_name(data, offset)
+def unpack_question(data: bytes, offset: int, known: dict[int, list[bytes]]) -> tuple[QuestionRecord, int]:
+    name, offset = unpack_name(data, offset, known)
     end = offset + QUESTION_TAIL.size
     if end > len(data):
         raise MalformedMessage(f'the question that ends at octet {end} is cut off after {len(data)}')
     return QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset)), end
 
 
-def unpack_record(data: bytes, offset: int) -> tuple[ResourceRecord, int]:
-    name, offset = unpack_name(data, offset)
+def unpack_record(data: bytes, offset: int, known: dict[int, list[bytes]]) -> tuple[ResourceRecord, int]:
+    name, offset = unpack_name(data, offset, known)
     start = offset + RECORD_TAIL.size
     if start > len(data):
         raise MalformedMessage(f'the record whose data begin at octet {start} is cut off after {len(data)}')
@@ -486,7 +510,7 @@ def unpack_record(data: bytes, offset: int) -> tuple[ResourceRecord, int]:
         raise MalformedMessage(f'the record whose data end at octet {end} is cut off after {len(data)}')
     rdata = data[start:end]
     if qtype == CNAME:
-        rdata, name_end = unpack_name(data, start)
+        rdata, name_end = unpack_name(data, start, known)
         if name_end != end:
             raise MalformedMessage(f'the name at octet {start} ends at octet {name_end}, the data it stands in at {end}')
     return ResourceRecord(name, qtype, qclass, ttl, rdata), end
@@ -553,26 +577,36 @@ def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -
     """
     if not is_reply(query, data):
         return None
-    _, flags, _, answer_count, authority_count, _ = HEADER.unpack_from(data)
+    _, flags, _, answer_count, _, _ = HEADER.unpack_from(data)
     rcode = flags & 0b1111
-    if rcode not in (NOERROR, NXDOMAIN):
-        raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
     try:
-        answers, offset = unpack_all(unpack_record, data, len(query), answer_count)
-        links, rrset = follow_aliases(question, answers)
-        aliases = tuple([link.rdata.lower() for link in links])
-        expires_at = min([expiry(link, asked_at) for link in links], default=math.inf)
-        if rrset and rcode == NOERROR:
-            records = [to_value(record, min(expires_at, expiry(record, asked_at))) for record in rrset]
-            return Answer(tuple(records), min([record.expires_at for record in records]), aliases)
-        # Only now, since it is for nothing where there are records, and costs as much as the rest.
-        authority, _ = unpack_all(unpack_record, data, offset, authority_count)
+        if rcode == NOERROR:
+            answers, _ = unpack_all(unpack_record, data, len(query), answer_count, {})
+            links, rrset = follow_aliases(question, answers)
+            if rrset:
+                return read_records(links, rrset, asked_at)
+        # The other sections are parsed only now, since that is for nothing where there are records, and costs as much as the rest.
+        message = parse(data)
     except MalformedMessage:
         return None
+    if rcode not in (NOERROR, NXDOMAIN):
+        raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
+    links, _ = follow_aliases(question, message.an)
+    aliases = tuple([link.rdata.lower() for link in links])
+    expires_at = min([expiry(link.ttl, asked_at) for link in links], default=math.inf)
+    authority = message.ns
     soa = next((record for record in authority if record.qtype == SOA and record.qclass == IN), None)
     if rcode == NOERROR and aliases and (flags & TC or not soa):
         return Answer((), expires_at, aliases)
     return read_negative(flags, soa, expires_at, asked_at)._replace(aliases=aliases)
+
+
+def read_records(links: Sequence[ResourceRecord], rrset: Sequence[ResourceRecord], asked_at: float) -> Answer:
+    """The answer that a reply with records gives: these, and the aliases that lead to them."""
+    aliases = tuple([link.rdata.lower() for link in links])
+    expires_at = min([expiry(link.ttl, asked_at) for link in links], default=math.inf)
+    records = tuple([to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset])
+    return Answer(records, min([record.expires_at for record in records]), aliases)
 
 
 def rcode_text(rcode: int) -> str:
@@ -605,8 +639,7 @@ def check_chain(chain: Sequence[bytes], whose: str) -> None:
         raise AliasChainTooLong(f'{whose} {what} aliases: {" → ".join(map(text, chain))}')
 
 
-def expiry(record: ResourceRecord, asked_at: float) -> float:
-    ttl = record.ttl
+def expiry(ttl: int, asked_at: float) -> float:
     return asked_at + (min(ttl, MAX_TTL) if ttl < 1 << 31 else 0)  # RFC 2181 §8
 
 
@@ -646,8 +679,9 @@ def read_negative(flags: int, soa: ResourceRecord | None, expires_at: float, ask
         missing, evidence = NoRecords, 'answered with no such record'
     if not soa or flags & TC:
         return Answer((), asked_at, missing=missing, evidence=evidence)
-    soa = soa._replace(ttl=min(soa.ttl, int.from_bytes(soa.rdata[-4:], 'big')))
-    return Answer((), min(expires_at, expiry(soa, asked_at), asked_at + MAX_NEGATIVE_TTL), missing=missing, evidence=evidence)
+    minimum = int.from_bytes(soa.rdata[-4:], 'big')
+    expires_at = min(expires_at, expiry(soa.ttl, asked_at), expiry(minimum, asked_at), asked_at + MAX_NEGATIVE_TTL)
+    return Answer((), expires_at, missing=missing, evidence=evidence)
 
 
 def answer_special(question: Question, now: float) -> Answer | None:
@@ -683,6 +717,37 @@ HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
 SHORTAGE = errno.EMFILE, errno.ENFILE, errno.ENOBUFS  # of what the process or the machine may have open
 
 
+class Nameserver(NamedTuple):
+    family: int
+    host: str
+    port: int
+    zone: str | None
+
+    def __str__(self) -> str:
+        host = f'{self.host}%{self.zone}' if self.zone else self.host
+        return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
+
+    def socket_address(self) -> tuple[Any, ...]:
+        """What `connect` takes, so that it looks nothing up. Raises OSError where there is no such zone."""
+        if self.family == socket.AF_INET:
+            return self.host, self.port
+        zone = self.zone or '0'
+        return self.host, self.port, 0, int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+
+
+@functools.lru_cache(maxsize=1000)
+def to_nameserver(ip: object, port: int) -> Nameserver:
+    """Raises ValueError where the parts are not an IP address, or its text, and a port."""
+    address = ipaddress.ip_address(str(ip))
+    if not isinstance(port, int) or not 0 < port < 65536:
+        raise ValueError(f'{port!r} is no port')
+    if isinstance(address, ipaddress.IPv4Address):
+        return Nameserver(socket.AF_INET, str(address), port, None)
+    if not re.fullmatch('[0-9]{1,9}|[!-~]*[!-/:-~][!-~]*', address.scope_id or '0'):
+        raise ValueError(f'{address.scope_id!r} is no zone')
+    return Nameserver(socket.AF_INET6, str(address).partition('%')[0], port, address.scope_id)
+
+
 class ResolvConf(NamedTuple):
     """What resolv.conf(5) says; times are in seconds."""
 
@@ -715,7 +780,7 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
     found: dict[str, Any] = {}
     for line in lines:
         keyword, *words = re.split('[#;]', without_bom(line), maxsplit=1)[0].split() or ['']
-        if keyword == 'nameserver' and words and to_literal(words[0], 0):
+        if keyword == 'nameserver' and words and is_nameserver(words[0]):
             nameservers.append((words[0], 53))
         elif keyword in ('search', 'domain'):
             found['search'] = tuple(to_fqdns(words if keyword == 'search' else words[:1]))
@@ -723,6 +788,13 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
             for word in words:
                 found.update(parse_option(word))
     return ResolvConf(**found, nameservers=tuple(nameservers)) if nameservers else ResolvConf(**found)
+
+
+def is_nameserver(ip: str) -> bool:
+    try:
+        return bool(to_nameserver(ip, 53))
+    except ValueError:
+        return False
 
 
 def parse_option(word: str) -> dict[str, Any]:
@@ -770,7 +842,7 @@ class SystemFile(Generic[T]):
         return self.contents
 
     def look(self) -> None:
-        version = self.stat()
+        version = self.find_version()
         if self.contents is not None and version == self.version:
             return
         try:
@@ -781,12 +853,13 @@ class SystemFile(Generic[T]):
                 version = None
         # What could not be read for want of descriptors, or was written to meanwhile and may have been read by half, is read
         # again at the next look; what is known already is nearer the truth until then.
-        whole = version is not None and self.stat() == version
+        whole = version is not None and self.find_version() == version
         if whole or self.contents is None:
             self.version = version if whole else None
+            self.looked_at = self.looked_at if whole else -math.inf
             self.contents = self.parse_lines(lines)
 
-    def stat(self) -> tuple[int, ...] | None:
+    def find_version(self) -> tuple[int, ...] | None:
         try:
             found = os.stat(self.path)
         except OSError:
@@ -794,7 +867,7 @@ class SystemFile(Generic[T]):
         return found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def read_lines(self) -> list[str]:
-        version = self.stat()
+        version = self.find_version()
         if version and not stat.S_ISREG(version[0]):
             return []  # to open a pipe could block
         with open(self.path, 'r') as file:  # noqa: UP015
@@ -805,7 +878,7 @@ class SystemFile(Generic[T]):
 
 def to_addresses(words: Iterable[str], qtype: int, expires_at: float) -> tuple[Address, ...] | None:
     """Those of the words in a file that are addresses of the family, if there are any."""
-    addresses = [to_literal(word, expires_at) for word in words] if qtype in ADDRESSES else []
+    addresses = [to_literal(word, expires_at) for word in dict.fromkeys(words)] if qtype in ADDRESSES else []
     return tuple(address for address in addresses if isinstance(address, ADDRESSES[qtype][1])) or None
 
 
@@ -823,8 +896,7 @@ class FailingNameservers:
         if not self.retry_at:
             return list(nameservers)
         failing = {nameserver for nameserver in nameservers if now < self.retry_at.get(nameserver, now)}
-        for nameserver in self.retry_at.keys() - failing:
-            self.retry_at[nameserver] = now + FAILING_FOR
+        self.retry_at.update((nameserver, now + FAILING_FOR) for nameserver in nameservers if nameserver in self.retry_at.keys() - failing)
         return sorted(nameservers, key=failing.__contains__)
 
     def failed(self, nameserver: tuple[str, int], now: float, what: str) -> None:
@@ -855,15 +927,16 @@ async def recvfrom(loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socke
 
     Raises OSError, of the first socket with an error. Cancelled, it leaves no reader behind, and no datagram is lost.
     """
+    by_fd = {sock.fileno(): sock for sock in socks}
     while True:
         readable: asyncio.Future[socket.socket] = loop.create_future()
         try:
-            for sock in socks:
-                loop.add_reader(sock.fileno(), settle, readable, sock)
+            for fd, sock in by_fd.items():
+                loop.add_reader(fd, settle, readable, sock)
             first = await readable
         finally:
-            for sock in socks:
-                loop.remove_reader(sock.fileno())
+            for fd in by_fd:
+                loop.remove_reader(fd)
         # Where there is nothing to read, another was quicker, or the checksum was wrong.
         with contextlib.suppress(BlockingIOError):
             return first.recvfrom(max_bytes)
@@ -914,16 +987,21 @@ class Poller:
     def watch(self, fd: int, callback: Callable[[], None]) -> None:
         if self.epoll is None:
             self.start()
-        self.epoll.register(fd, READABLE)
+        try:
+            self.epoll.register(fd, READABLE)
+        except OSError:
+            self.stop_if_idle()
+            raise
         self.callbacks[fd] = callback
 
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
         del self.callbacks[fd]
-        if self.loop.is_closed():
-            return  # what was opened in it is being collected, in whatever order
-        self.epoll.unregister(fd)
-        self.stop_if_idle()
+        # In a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too.
+        with contextlib.suppress(OSError, ValueError):
+            self.epoll.unregister(fd)
+        if not self.loop.is_closed():
+            self.stop_if_idle()
 
     def end_after(self, timeout: float, future: asyncio.Future[Any]) -> None:
         """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
@@ -988,7 +1066,7 @@ class Turns:
 
     def take_free(self, wanted: int) -> int:
         """Takes as many turns as can be had at once, and says how many these are."""
-        granted = 0 if self.queue else min(wanted, self.limit - self.taken)
+        granted = 0 if self.queue else max(0, min(wanted, self.limit - self.taken))
         self.taken += granted
         return granted
 
@@ -1033,35 +1111,6 @@ class Turns:
         return others > 0
 
 
-class Nameserver(NamedTuple):
-    family: int
-    host: str
-    port: int
-    zone: str | None
-
-    def __str__(self) -> str:
-        host = f'{self.host}%{self.zone}' if self.zone else self.host
-        return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
-
-    def socket_address(self) -> tuple[Any, ...]:
-        """What `connect` takes, so that it looks nothing up. Raises OSError where there is no such zone."""
-        if self.family == socket.AF_INET:
-            return self.host, self.port
-        zone = self.zone or '0'
-        return self.host, self.port, 0, int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
-
-
-@functools.lru_cache(maxsize=1000)
-def to_nameserver(ip: object, port: int) -> Nameserver:
-    """Raises ValueError where the parts are not an IP address, or its text, and a port."""
-    address = ipaddress.ip_address(str(ip))
-    if not isinstance(port, int) or not 0 < port < 65536:
-        raise ValueError(f'{port!r} is no port')
-    if isinstance(address, ipaddress.IPv4Address):
-        return Nameserver(socket.AF_INET, str(address), port, None)
-    return Nameserver(socket.AF_INET6, str(address).partition('%')[0], port, address.scope_id)
-
-
 def check_set(question: Question, given: Any) -> tuple[float, list[tuple[Any, Nameserver]]]:
     """The timeout and the nameservers of a set that a hook yielded, each nameserver also as it was given. Raises ResolverError."""
     try:
@@ -1081,13 +1130,20 @@ class Socket(socket.socket):
     """A socket that is closed without a warning when it is collected: with a loop that is no more, that may be before its Inquiry is."""
 
     __slots__ = ()
-    __del__ = socket.socket.close
+    __del__ = socket.SocketType.close  # which minds no socket that the system refused to make
 
 
 class Exchange:
     """One query to one nameserver, over a socket of its own."""
 
-    __slots__ = 'fd', 'given', 'inquiry', 'nameserver', 'query', 'sock'
+    __slots__ = (
+        'fd',
+        'given',  # the nameserver as the hook gave it, by which it is remembered
+        'inquiry',
+        'nameserver',
+        'query',
+        'sock',
+    )
 
     def __init__(self, inquiry: Inquiry, given: Any, nameserver: Nameserver, query: bytes) -> None:
         """Sends the query. Raises OSError."""
@@ -1186,6 +1242,8 @@ class Inquiry:
             self.woken = self.poller.loop.create_future()
             self.poller.end_after(timeout, self.woken)
             await self.woken
+        elif self.result is None:
+            await asyncio.sleep(0)  # a hook that yields such sets for ever does not have the loop for itself
         if isinstance(self.result, ResolverError):
             raise self.result
         if self.result is None:
@@ -1193,6 +1251,12 @@ class Inquiry:
                 self.note_failure(exchange.given, exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
             self.in_set.clear()
         return self.result
+
+    def conclude(self) -> Answer:
+        """The answer, if one came when there was no more set to ask. Raises ResolverError."""
+        if isinstance(self.result, Answer):
+            return self.result
+        raise self.result or self.error()
 
     async def send(self, nameservers: Sequence[tuple[Any, Nameserver]]) -> None:
         """Sends the query to each nameserver of a set, or to the first of them when there are not sockets enough."""
@@ -1210,7 +1274,7 @@ class Inquiry:
         if self.exchanges:
             while len(self.exchanges) > max(0, self.turns_held - wanted):
                 self.give_up_oldest()
-        elif self.turns_held < wanted or self.turns.taken > self.turns.limit:
+        elif self.turns_held < wanted or self.turns.taken > self.turns.limit:  # the latter where the system refused a socket
             held, self.turns_held = self.turns_held, 0
             self.turns_held = await self.turns.take(wanted, instead_of=held)
 
@@ -1247,20 +1311,28 @@ class Inquiry:
     def is_out(self, exchange: Exchange, error: TemporaryResolverError) -> None:
         """A nameserver is of no use for the question."""
         self.note_failure(exchange.given, exchange.nameserver, error)
+        if isinstance(error, ResponseCodeError) and not is_fault_of_nameserver(error):
+            self.note_sign_of_life(exchange)
         del self.exchanges[exchange]
         exchange.close()
-        if self.in_set.pop(exchange, self) is None and not self.in_set:
-            settle(self.woken, None)
+        if exchange in self.in_set:
+            del self.in_set[exchange]
+            if not self.in_set:
+                settle(self.woken, None)
 
     def has_come(self, exchange: Exchange, result: Answer | ResolverError) -> None:
         """A nameserver gave an answer, or data that are an error for whoever asks."""
         logger.debug('%s: %s gave %s', self.question, exchange.nameserver, result)
         if isinstance(result, Answer) and result.missing:
             result = result._replace(evidence=f'{exchange.nameserver} {result.evidence}')
-        if self.failing is not None and exchange in self.in_set:
-            self.failing.answered(exchange.given, f'{exchange.nameserver} answered {self.question}')
+        self.note_sign_of_life(exchange)
         self.result = self.result or result
         settle(self.woken, None)
+
+    def note_sign_of_life(self, exchange: Exchange) -> None:
+        """A nameserver that replies in time is back, be it with an error that is the fault of the name."""
+        if self.failing is not None and exchange in self.in_set:
+            self.failing.answered(exchange.given, f'{exchange.nameserver} answered {self.question}')
 
     def note_failure(self, given: Any, nameserver: Nameserver, error: TemporaryResolverError) -> None:
         logger.debug('%s: %s %s', self.question, nameserver, error)
@@ -1268,7 +1340,7 @@ class Inquiry:
         if self.failing is not None and is_fault_of_nameserver(error):
             self.failing.failed(given, self.poller.loop.time(), f'{nameserver} {error} ({self.question})')
 
-    def error(self) -> TemporaryResolverError:
+    def error(self) -> ResolverError:
         """What to raise when no nameserver is left to ask."""
         if not self.failures:
             return TemporaryResolverError(f'{self.question}: there is no nameserver to ask, since get_nameservers yielded none')
@@ -1281,18 +1353,18 @@ class Inquiry:
                 'in resolv.conf or Resolver(transform_fqdn=lambda fqdn: fqdn)'
             )
         last = self.failures[-1][1]
-        error = copy_error(last, f'{self.question}: {"; ".join(found)}')
+        error = with_message(last, f'{self.question}: {"; ".join(found)}')
         error.__cause__ = last.__cause__
         return error
 
 
-def copy_error(error: TemporaryResolverError, message: str) -> TemporaryResolverError:
-    """The same error with another message; what an OSError has in its `errno` is kept."""
-    copy = type(error)(message)
-    copy.__dict__.update(error.__dict__)
-    if isinstance(copy, OSError) and isinstance(error.__cause__, OSError):
-        copy.errno = error.__cause__.errno
-    return copy
+def with_message(error: ResolverError, message: str) -> ResolverError:
+    """The same error with another message."""
+    other = type(error)(message)
+    other.__dict__.update(error.__dict__)
+    if isinstance(other, OSError) and isinstance(error.__cause__, OSError):
+        other.errno = error.__cause__.errno
+    return other
 
 
 def is_fault_of_nameserver(error: TemporaryResolverError) -> bool:
@@ -1301,7 +1373,7 @@ def is_fault_of_nameserver(error: TemporaryResolverError) -> bool:
         return error.rcode in (REFUSED, NOTIMP)
     if isinstance(error, NameserverUnreachable):
         cause = error.__cause__
-        return isinstance(cause, OSError) and cause.errno not in (*SHORTAGE, errno.EAGAIN)
+        return isinstance(cause, OSError) and cause.errno not in (*SHORTAGE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC)
     return isinstance(error, (ResolverTimeout, NameserverRefused))
 
 
@@ -1357,7 +1429,7 @@ class Cache:
         finally:
             # Whoever is cancelled in the very step in which the lead came to him hands it on.
             if gone and waiters.pop(waiter, self) is self and not waiter.cancelled():
-                self.finish(question, waiters, None)
+                self.hand_over(question, waiters)
         if isinstance(outcome, Exception):
             raise outcome.with_traceback(None)
         return outcome
@@ -1367,19 +1439,26 @@ class Cache:
         try:
             outcome = answer = await self.ask(question)
             return answer
-        except Exception as error:
+        except Exception as error:  # of a hook, as well: whatever it is, it is for all who wait
             outcome = error
             raise
         finally:
-            self.finish(question, waiters, outcome)
+            if outcome is None:
+                self.hand_over(question, waiters)
+            else:
+                self.finish(question, waiters, outcome)
 
-    def finish(self, question: Question, waiters: Waiters, outcome: Outcome) -> None:
-        """Keeps an answer, and tells those who wait; without an outcome, the first of them that he is to lead."""
-        while waiters and outcome is None:
+    def hand_over(self, question: Question, waiters: Waiters) -> None:
+        """Tells the first of those who wait that he is to lead."""
+        while waiters:
             waiter, _ = waiters.popitem(last=False)
             if not waiter.done():
                 settle(waiter, None)
                 return
+        self.finish(question, waiters, None)
+
+    def finish(self, question: Question, waiters: Waiters, outcome: Outcome) -> None:
+        """Keeps an answer, and gives those who wait what came of it."""
         # Unless the cache was cleared meanwhile, when the question is another's by now, or nobody's.
         if self.in_flight.get(question) is waiters:
             del self.in_flight[question]
@@ -1406,7 +1485,7 @@ TransformFqdn = Callable[[bytes], bytes]
 
 
 def resolve_literal(name: str, qtype: int) -> tuple[Value, ...]:
-    address = to_literal(name, math.inf)
+    address = literal_of(name)
     assert address is not None
     if qtype in ADDRESSES and isinstance(address, ADDRESSES[qtype][1]):
         return (address,)
@@ -1420,11 +1499,15 @@ def expiring_by(record: Value, expires_at: float) -> Value:
     return record
 
 
+def aliases_text(chain: Sequence[bytes]) -> str:
+    return ' → '.join(map(text, chain[1:]))
+
+
 def does_not_exist(question: Question, answer: Answer, others: Sequence[bytes]) -> DoesNotExist:
     """The error for a question to which, and to those of the search list, the answer was that there are no records."""
     assert answer.missing is not None
     what = 'does not exist' if answer.missing is NameDoesNotExist else 'has no such record'
-    via = f' (an alias: {" → ".join(map(text, answer.aliases))})' if answer.aliases else ''
+    via = f' (an alias: {aliases_text([question.fqdn, *answer.aliases])})' if answer.aliases else ''
     nor = f'; no better with the search list: {", ".join(map(text, others))}' if others else ''
     return answer.missing(f'{question}{via}: {what}: {answer.evidence}{nor}')
 
@@ -1459,7 +1542,7 @@ class LoopResolver:
 
     def kept(self, name: str, qtype: int) -> tuple[Value, ...] | None:
         """The records in the cache for the name to ask for first, where nothing comes before them. All other cases are for `resolve`."""
-        if self.has_own_hosts or not isinstance(name, str):
+        if self.has_own_hosts or not isinstance(name, str) or not isinstance(qtype, int):
             return None
         now = self.loop.time()
         fqdns = candidates(name, *self.search_list(now))
@@ -1472,7 +1555,7 @@ class LoopResolver:
     async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
-        if qtype not in TYPE_NUMBERS:
+        if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
         fqdns = candidates(name, *self.search_list(self.loop.time()))
         if not fqdns:
@@ -1502,17 +1585,22 @@ class LoopResolver:
         expires_at = math.inf
         while True:
             if (found := await self.get_host(fqdn, qtype)) is not None and (records := self.expiring_now(found)):
-                return Answer(tuple(expiring_by(record, expires_at) for record in records), 0)
-            answer = await self.cache.get(Question(fqdn, qtype))
+                return Answer(tuple(expiring_by(record, expires_at) for record in records), expires_at)
+            try:
+                answer = await self.cache.get(Question(fqdn, qtype))
+            except ResolverError as error:
+                if len(chain) == 1:
+                    raise
+                raise with_message(error, f'{Question(chain[0], qtype)} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
             if answer.records and len(chain) == 1:
                 return answer
-            expires_at = min(expires_at, answer.expires_at)
             chain += answer.aliases
+            check_chain(chain, f'{Question(chain[0], qtype)}: the nameservers gave')
+            expires_at = min(expires_at, answer.expires_at)
             if answer.records:
                 return Answer(tuple(expiring_by(record, expires_at) for record in answer.records), expires_at)
             if answer.missing:
                 return answer._replace(aliases=tuple(chain[1:]))
-            check_chain(chain, f'{Question(chain[0], qtype)}: the nameservers gave')
             fqdn = chain[-1]
 
     def expiring_now(self, found: Any) -> tuple[Value, ...]:
@@ -1539,17 +1627,18 @@ class LoopResolver:
         if special := answer_special(question, self.loop.time()):
             return special
         with Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing if self.uses_resolv_conf else None) as inquiry:
-            # First one's turn, and then the choice of nameservers, which is fresh so.
-            await inquiry.take_turn()
+            if self.uses_resolv_conf:
+                await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
             sets = self.get_nameservers(question.fqdn)
             try:
                 async for given in sets:
-                    answer = await inquiry.ask(*check_set(question, given))
-                    if answer is not None:
+                    if answer := await inquiry.ask(*check_set(question, given)):
                         return answer
             finally:
-                await sets.aclose()
-            raise inquiry.error()
+                # One that runs cannot be closed: this coroutine is, by hand, while the hook awaits (before Python 3.13).
+                if not getattr(sets, 'ag_running', False):  # pragma: no branch
+                    await sets.aclose()
+            return inquiry.conclude()
 
     def case_to_send(self) -> TransformFqdn:
         if self.uses_resolv_conf and self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
@@ -1599,14 +1688,15 @@ def Resolver(  # noqa: N802
         loop = asyncio.get_running_loop()
         resolver = in_loop.get(loop)
         if resolver is None:
-            for closed in [loop for loop in in_loop if loop.is_closed()]:
-                del in_loop[closed]
+            for other in list(in_loop):  # a copy: other threads may have loops of theirs
+                if other.is_closed():
+                    in_loop.pop(other, None)
             resolver = in_loop[loop] = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
         return resolver.kept(name, qtype) or await resolver.resolve(name, qtype)
 
     def clear_cache() -> None:
         """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""
-        for resolver in in_loop.values():
+        for resolver in list(in_loop.values()):
             resolver.cache.clear()
 
     return resolve, clear_cache
@@ -1619,9 +1709,15 @@ def main(args: Sequence[str] | None = None) -> int:
     """`python -m aiodnsresolver`; the exit status."""
     options = parse_arguments(args)
     try:
-        return asyncio.run(print_addresses(options))
+        status = asyncio.run(print_addresses(options))
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        return 128 + 2
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        with open(os.devnull, 'w') as devnull:
+            os.dup2(devnull.fileno(), sys.stdout.fileno())  # for what is flushed at exit
+        return 128 + signal.SIGPIPE
+    return status
 
 
 def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
@@ -1694,18 +1790,25 @@ async def print_addresses(options: argparse.Namespace) -> int:
     return max(statuses)
 
 
+def printable(name: str) -> str:
+    """A name as the encoding of the output can show it."""
+    encoding = sys.stdout.encoding or 'utf-8'
+    return name.encode(encoding, 'backslashreplace').decode(encoding)
+
+
 def print_results(name: str, results: dict[TYPES, Any]) -> int:
     """Prints what came of one name, and says the exit status."""
     now = asyncio.get_running_loop().time()
     found = [(qtype, address) for qtype, addresses in results.items() if isinstance(addresses, tuple) for address in addresses]
     for qtype, address in found:
         ttl = '-' if address.expires_at == math.inf else max(0, math.ceil(address.expires_at - now))
-        print(ttl, qtype.name, name, address, sep='\t')
+        print(ttl, qtype.name, printable(name), address, sep='\t')
     errors = [error for error in results.values() if not isinstance(error, tuple) and not (found and isinstance(error, DoesNotExist))]
     for error in errors:
         if not isinstance(error, ResolverError):
             raise error
-        print(error, file=sys.stderr)
+    for message in dict.fromkeys(map(str, errors)):
+        print(message, file=sys.stderr)
     if found:
         return 0
     return 1 if all(isinstance(error, DoesNotExist) for error in errors) else 2

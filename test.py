@@ -489,7 +489,17 @@ def test_the_candidates_of_a_search_list(name, search, ndots, expected):  # reso
     ],
 )
 def test_a_name_is_unpacked(data, start, expected):  # RFC 1035 §4.1.4
-    assert m.unpack_name(data, start) == expected
+    assert m.unpack_name(data, start, {}) == expected
+
+
+def test_a_name_that_is_too_long_only_with_what_its_pointer_leads_to_is_malformed():
+    label = b'\x3f' + b'a' * 63
+    data, known = label * 2 + b'\0' + label * 2 + b'\xc0\0', {}
+    with pytest.raises(m.MalformedMessage, match='longer than 255'):
+        m.unpack_name(data, 129, known)
+    assert m.unpack_name(data, 129 + 64, known)[0] == b'.'.join([b'a' * 63] * 3)
+    with pytest.raises(m.MalformedMessage, match='longer than 255'):
+        m.unpack_name(data, 129, known)
 
 
 @pytest.mark.parametrize(
@@ -507,14 +517,42 @@ def test_a_name_is_unpacked(data, start, expected):  # RFC 1035 §4.1.4
         (b'\1a\xc0\2', 0, m.PointerLoop, 'to octet 2'),
         (b'\xc0\2\1a\0', 0, m.PointerLoop, 'to octet 2'),
         (b'\1a\xc0\4\xc0\0', 4, m.PointerLoop, 'to octet 4'),
-        (b'\0' + b''.join((0xC000 + max(0, 2 * i - 1)).to_bytes(2, 'big') for i in range(300)), 599, m.MalformedMessage, 'more than'),
         ((b'\x3f' + b'a' * 63) * 4 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
         (b'\x3f' + b'a' * 63 + (b'\x3f' + b'a' * 63) * 2 + b'\x3e' + b'a' * 62 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
     ],
 )
 def test_a_name_that_is_malformed_is_told_where(data, start, error, says):
     with pytest.raises(error, match=says):
-        m.unpack_name(data, start)
+        m.unpack_name(data, start, {})
+
+
+def test_the_work_on_a_message_is_linear_in_its_length_however_its_pointers_lead():
+    def seconds(octets):
+        """The time for a chain of pointers as long as a quarter of the message, and records that each point to another link of it."""
+        count = octets // 16
+        chain = b'\1a' * 120 + b'\0' + b''.join((0xC000 | max(0, 239 + 2 * i) if i else 0xC000).to_bytes(2, 'big') for i in range(count))
+        body = b''.join(
+            (0xC000 | min(0x3FFF, 12 + 241 + 2 * (i % count))).to_bytes(2, 'big') + b'\0\1\0\1' + bytes(6) for i in range(octets // 12)
+        )
+        shifted = chain[:241] + b''.join((0xC000 | (12 + (241 + 2 * i - 2 if i else 0))).to_bytes(2, 'big') for i in range(count))
+        message = b'\0\0\x80\0' + bytes(2) + (octets // 12 + 1).to_bytes(2, 'big') + bytes(4)
+        first = shifted[:241] + b'\0\1\0\1' + bytes(4) + (2 * count).to_bytes(2, 'big') + shifted[241:]
+        started = time.perf_counter()
+        with contextlib.suppress(m.MalformedMessage):
+            parse(message + first + body)
+        return time.perf_counter() - started
+
+    assert min(seconds(60000) for _ in range(3)) < 16 * max(0.001, min(seconds(7500) for _ in range(3)))
+
+
+def test_a_hostile_message_of_the_greatest_length_takes_no_time_to_speak_of():
+    target = b'\1a' * 126 + b'\0'
+    links = [(0xC000 | (12 + 2 * i)).to_bytes(2, 'big') for i in range(126)]
+    records_ = [links[i % len(links)] + b'\0\1\0\1' + bytes(6) for i in range(5000)]
+    message = b'\0\0\x80\0\0\1' + (5000).to_bytes(2, 'big') + bytes(4) + target + b'\0\1\0\1' + b''.join(records_)
+    started = time.process_time()
+    assert len(parse(message).an) == 5000
+    assert time.process_time() - started < 0.25
 
 
 # --- Messages ---------------------------------------------------------------------------------------------------------------
@@ -738,7 +776,7 @@ SOA_TTL_300 = SOA.replace(' 30 ', ' 300 ').replace('3 4 20', '3 4 300')
         (wire(authority=[A1]), m.NoRecords, 100),
         (wire('? 5 IN CNAME b.example.', authority=[SOA]), m.NoRecords, 105),
         (wire('? 50 IN CNAME b.example.', authority=[SOA]), m.NoRecords, 120),
-        (wire(authority=[SOA]).replace(b'\0\0\0\x1e', b'\x80\0\0\x1e'), m.NoRecords, 120),
+        (wire(authority=[SOA]).replace(b'\0\0\0\x1e', b'\x80\0\0\x1e'), m.NoRecords, 100),
         (wire(authority=[SOA]).replace(b'\0\0\0\x14', b'\x80\0\0\x14').replace(b'\0\0\0\x1e', b'\x80\0\0\x1e'), m.NoRecords, 100),
     ],
 )
@@ -853,6 +891,7 @@ with contextlib.suppress(ImportError):
         (['nameserver fe80::1%lo\n'], {'nameservers': (('fe80::1%lo', 53),)}),
         ([f'nameserver 192.0.2.{i}' for i in range(9)], {'nameservers': tuple((f'192.0.2.{i}', 53) for i in range(9))}),
         (['nameserver dns.example\n', 'nameserver\n', 'nameserver 1.2.3\n', 'nonsense\n', '\n', ' '], {}),
+        (['nameserver 192.0.2.1.', 'nameserver fe80::1%\xb2', 'nameserver fe80::1%a\0b', 'nameserver fe80::1%9999999999'], {}),
         (['# nameserver 192.0.2.1', ';nameserver 192.0.2.1', '  nameserver 192.0.2.2;x'], {'nameservers': (('192.0.2.2', 53),)}),
         (['\ufeffnameserver 192.0.2.1'], {'nameservers': (('192.0.2.1', 53),)}),
         (['ï»¿nameserver 192.0.2.1'], {'nameservers': (('192.0.2.1', 53),)}),
@@ -892,6 +931,8 @@ def test_without_a_resolv_conf_there_is_the_nameserver_of_this_machine():
         (['\ufeff192.0.2.1 a'], 'a', '192.0.2.1'),
         (['nonsense a', '192.0.2 a', '192.0.2.7', '', '192.0.2.1 a'], 'a', '192.0.2.1'),
         (['192.0.2.1 a..b a'], 'a', '192.0.2.1'),
+        (['192.0.2.1 a a', '192.0.2.1 a'], 'a', '192.0.2.1'),
+        (['192.0.2.9. a', '192.0.2.1 a'], 'a', '192.0.2.1'),
         (['192.0.2.1 bücher.example'], 'xn--bcher-kva.example', '192.0.2.1'),
         (['2001:db8::1 a'], 'a', None),
     ],
@@ -1000,6 +1041,7 @@ async def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_as_it_was_a
     with shortage:
         assert known.read(1) == {b'a': ['192.0.2.1']}
         assert new.read(1) == {}
+    assert new.read(1.1) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
     assert known.read(2) == new.read(2) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
 
 
@@ -1028,6 +1070,8 @@ def test_a_nameserver_that_failed_is_put_last_until_one_query_tries_it_again(cap
     assert failing.put_last([one, two], 41) == [two, one]  # but by one
     failing.failed(two, 42, 'two timed out')
     assert failing.put_last([one, two], 42) == [one, two]
+    assert failing.put_last([one], 99) == [one]
+    assert failing.retry_at[two] == 72  # which is not in this list, and so is not tried
     failing.answered(one, 'one answered')
     assert failing.put_last([two, one], 42) == [one, two]
     failing.answered(one, 'one answered')
@@ -1105,6 +1149,22 @@ async def test_recvfrom_goes_on_when_there_is_nothing_to_read_after_all():
         assert shy.times == 2
 
 
+async def test_recvfrom_leaves_no_reader_when_a_socket_was_closed_meanwhile():
+    loop = asyncio.get_running_loop()
+    pairs = [udp_pair(), udp_pair()]
+    receivers = [receiver for receiver, _ in pairs]
+    waiting = asyncio.ensure_future(recvfrom(loop, receivers, 512))
+    await asyncio.sleep(0)
+    kept_open = pairs[1][0].fileno()
+    pairs[0][0].close()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert not loop.remove_reader(kept_open)
+    for sock in itertools.chain(*pairs):
+        sock.close()
+
+
 async def test_recvfrom_raises_the_error_of_a_socket():
     receiver, sender = udp_pair()
     receiver.close()
@@ -1171,6 +1231,19 @@ async def test_a_timer_that_never_went_off_is_set_again(clock):
     await asyncio.sleep(2)
     assert one.done()
     assert two.done()
+
+
+async def test_a_poller_that_cannot_watch_is_not_left_in_the_loop(clock, monkeypatch):
+    class Full(m.Selector):
+        def register(self, fd, _):
+            raise OSError(errno.ENOSPC, 'no more watches')
+
+    monkeypatch.setattr(m, 'new_epoll', Full)
+    readers = readers_of(asyncio.get_running_loop())
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 9))))
+    with pytest.raises(m.NameserverUnreachable, match='no more watches'):
+        await resolve('www.example.com', TYPES.A)
+    assert readers_of(asyncio.get_running_loop()) == readers
 
 
 class WithoutReaders(asyncio.SelectorEventLoop):
@@ -1320,6 +1393,7 @@ async def test_a_plain_int_is_a_type_too(nameserver):
         (b'www.example.com', TYPES.A, TypeError, "b'www.example.com' is none"),
         (None, TYPES.A, TypeError, 'None is none'),
         (['x'], TYPES.A, TypeError, 'is none'),
+        ('www.example.com', 1.0, ValueError, '1.0 is none'),
     ],
 )
 async def test_an_argument_of_another_kind_is_refused_before_anything_is_sent(nameserver, name, qtype, error, says):
@@ -1342,6 +1416,7 @@ def test_a_number_that_makes_no_sense_is_refused_when_the_resolver_is_made(optio
 
 async def test_an_ip_literal_is_its_own_answer(clock):
     resolve, _ = Resolver(get_host=None, get_nameservers=sets())
+    assert texts(await resolve('１９２.０.２.１', TYPES.A)) == ['192.0.2.1']
     for name, qtype in (('192.0.2.1', TYPES.A), ('192.0.2.1.', TYPES.A), ('2001:DB8::1', TYPES.AAAA), ('fe80::1%lo', TYPES.AAAA)):
         (address,) = await resolve(name, qtype)
         assert (address, address.expires_at) == (ipaddress.ip_address(name.removesuffix('.')), math.inf)
@@ -1520,6 +1595,45 @@ async def test_an_answer_that_comes_while_the_hook_takes_its_time_is_not_lost(na
     resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
     assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
     assert other.queries == []
+
+
+async def test_an_answer_that_comes_after_the_last_set_while_the_hook_goes_on_is_not_lost(nameserver):
+    slow = nameserver(after(0.2, a('192.0.2.1')), after(0.2, edited(lambda data: bytes(data[:-5]) + b'\3' + bytes(data[-3:]))))
+
+    async def get_nameservers(_):
+        yield 0.1, slow.at
+        await asyncio.sleep(0.4)
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    with pytest.raises(m.BadAddress):
+        await resolve('other.example.com', TYPES.A)
+
+
+async def test_a_hook_that_waits_or_asks_in_turn_keeps_nobody_from_his_turn(nameserver):
+    server = nameserver(a('192.0.2.1'))
+
+    async def get_nameservers(fqdn):
+        if fqdn != b'ns.example':
+            await asyncio.sleep(1)
+            await resolve('ns.example', TYPES.A)
+        yield 1, server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=1)
+    started = now()
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(5)))
+    assert now() == started + 1
+
+
+@pytest.mark.real_time
+async def test_a_hook_that_yields_sets_of_no_use_for_ever_does_not_stop_the_loop():
+    async def get_nameservers(_):
+        while True:
+            yield 1, ('fe80::1%nosuch', 53)
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    with pytest.raises(asyncio.TimeoutError):
+        await asyncio.wait_for(resolve('www.example.com', TYPES.A), 0.05)
 
 
 async def test_a_late_failure_is_told_too_and_ends_nothing(nameserver):
@@ -1742,6 +1856,27 @@ async def test_more_than_sixteen_aliases_over_all_replies_are_an_error(nameserve
     assert texts(await resolve('n1.example', TYPES.A)) == ['192.0.2.1']
 
 
+async def test_the_aliases_of_a_reply_with_an_address_count_too(nameserver):
+    def chain(start, count, *end):
+        return reply(
+            f'? 5 IN CNAME {start}0.example.', *(f'{start}{i}.example. 5 IN CNAME {start}{i + 1}.example.' for i in range(count - 1)), *end
+        )
+
+    server = nameserver(chain('a', 12), chain('b', 12, 'b11.example. 5 IN A 192.0.2.1'))
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.AliasChainTooLong, match='more than 16 aliases'):
+        await resolve('www.example.com', TYPES.A)
+
+
+async def test_an_error_on_the_way_of_an_alias_names_what_was_asked_for(nameserver):
+    server = nameserver(alias('b.example'), servfail)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+    with pytest.raises(m.ResponseCodeError) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert str(caught.value) == f'www.example.com A (an alias: b.example): b.example A: {server.text} answered SERVFAIL'
+    assert caught.value.rcode == 2
+
+
 async def test_a_loop_in_one_reply_is_an_error_that_names_the_nameserver(nameserver):
     server = nameserver(reply('? 5 IN CNAME b.example.', 'b.example. 5 IN CNAME www.example.com.'))
     resolve, _ = resolver_for(server)
@@ -1955,6 +2090,16 @@ async def test_those_who_waited_for_their_turn_ask_by_what_is_known_when_it_come
         await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(500)))
     assert now() == started + 0.5
     assert len(one.queries) == 10
+
+
+async def test_a_nameserver_that_is_back_with_an_error_that_is_the_names_fault_is_back(nameserver):
+    one, two = nameserver(silence, servfail), nameserver(a('192.0.2.1'), address='127.0.0.2')
+    with system(one, two):
+        resolve, _ = Resolver()
+        for i in range(3):
+            await resolve(f'n{i}.example', TYPES.A)
+            await asyncio.sleep(31 if i == 0 else 0)
+    assert one.names == ['n0.example', 'n1.example', 'n2.example']
 
 
 async def test_of_a_get_nameservers_of_ones_own_nothing_is_remembered(nameserver, caplog):
@@ -2345,6 +2490,32 @@ async def test_all_are_cancelled_and_the_next_asks_anew(nameserver):
     assert len(server.queries) == 2
 
 
+@pytest.mark.parametrize('awaits', ['socket', 'hook'])
+async def test_a_leader_whose_coroutine_is_closed_by_hand_hands_over(nameserver, awaits):
+    server = nameserver(after(0.2, a('192.0.2.1')))
+
+    async def get_nameservers(_):
+        if awaits == 'hook':
+            await asyncio.sleep(0.1)
+        yield 5, server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    if awaits == 'hook' and sys.version_info < (3, 13):
+        # Before 3.13 the generator cannot be closed by whoever drives it while it awaits; the loop's finalizer tries, and fails.
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    leader = resolve('www.example.com', TYPES.A)
+    leader.send(None)
+    follower = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+    gone = resolve('www.example.com', TYPES.A)
+    gone.send(None)
+    gone.close()
+    await asyncio.sleep(0)
+    leader.close()
+    assert texts(await follower) == ['192.0.2.1']
+    gc.collect()
+    await asyncio.sleep(0)
+
+
 async def test_who_gets_the_lead_and_is_cancelled_in_the_same_step_hands_it_on(nameserver):
     server = nameserver(after(0.2, a('192.0.2.1')))
     resolve, _ = resolver_for(server)
@@ -2508,6 +2679,49 @@ def test_a_forgotten_resolver_is_not_kept_alive():
         return [found for found in gc.get_objects() if isinstance(found, m.LoopResolver) and found.loop is loop]
 
     assert run(scenario()) == []
+
+
+@pytest.mark.slow
+def test_many_loops_in_many_threads_make_do_with_one_resolver():
+    resolve, clear_cache = Resolver()
+    failures = []
+
+    def work():
+        try:
+            for _ in range(100):
+                run(resolve('localhost', TYPES.A))
+                clear_cache()
+        except Exception as error:
+            failures.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    sys.setswitchinterval(interval)
+    assert failures == []
+
+
+def test_under_a_real_shortage_of_descriptors_all_resolve_and_nothing_is_printed(nsd):
+    code = f"""
+import asyncio, resource, sys
+sys.path.insert(0, {str(HERE)!r})
+from aiodnsresolver import TYPES, Resolver
+async def get_nameservers(_):
+    for _ in range(5):
+        yield 5, ('127.0.0.1', {nsd[1]})
+async def main():
+    resolve, _ = Resolver(get_nameservers=get_nameservers)
+    results = await asyncio.gather(*(resolve(f'n{{i}}.wild.zone.example', TYPES.A) for i in range(500)))
+    print(len(results))
+resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ('500\n', '')
 
 
 async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
@@ -2941,7 +3155,7 @@ def command(*args):
         (['only4.zone.example', 'AAAA'], 1, '', r'only4.zone.example AAAA: has no such record: .*\n'),
         (['nothing.zone.example'], 1, '', r'(nothing.zone.example (A|AAAA): does not exist: .*\n){2}'),
         (['elsewhere.example', 'A'], 2, '', r'elsewhere.example A: .* answered REFUSED \(5 times\)\n'),
-        (['a..b', 'A'], 2, '', r"'a..b' is no name: it has an empty label\n"),
+        (['a..b'], 2, '', r"'a..b' is no name: it has an empty label\n"),
         (['127.0.0.1', 'A'], 0, r'-\tA\t127.0.0.1\t127.0.0.1\n', ''),
         (['nothing.zone.example', 'www.zone.example', 'A'], 1, r'\d+\tA\twww.zone.example\t192.0.2.1\n', 'nothing.zone.example A: .*\n'),
         (['localhost', 'A'], 0, r'0\tA\tlocalhost\t127.0.0.1\n', ''),
@@ -2988,14 +3202,27 @@ def test_a_nameserver_of_the_command_is_understood(word, expected):
     assert m.parse_nameserver(word) == expected
 
 
-def test_the_command_in_this_process(nsd, capsys):
+def test_the_command_shows_what_its_output_can_and_minds_no_closed_pipe():
+    call = [sys.executable, '-m', 'aiodnsresolver', 'bücher.localhost', 'A']
+    done = subprocess.run(call, capture_output=True, cwd=HERE, env={**os.environ, 'PYTHONIOENCODING': 'ascii'}, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b'0\tA\tb\\xfccher.localhost\t127.0.0.1\n', b'')
+    receiver, sender = os.pipe()
+    os.close(receiver)
+    done = subprocess.run(call, stdout=sender, stderr=subprocess.PIPE, cwd=HERE, timeout=30)
+    os.close(sender)
+    assert (done.returncode, done.stderr) == (128 + 13, b'')
+
+
+def test_the_command_in_this_process(nsd, capfd):
     assert m.main(['www.zone.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}', '--timeout', '5']) == 0
-    assert capsys.readouterr().out.endswith('\tA\twww.zone.example\t192.0.2.1\n')
+    assert capfd.readouterr().out.endswith('\tA\twww.zone.example\t192.0.2.1\n')
     assert m.main(['elsewhere.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 2
     assert m.main(['192.0.2.1', 'A']) == 0
     assert m.main(['192.0.2.1', 'AAAA']) == 1
     with unittest.mock.patch('aiodnsresolver.print_addresses', side_effect=KeyboardInterrupt):
         assert m.main(['192.0.2.1']) == 130
+    with unittest.mock.patch('aiodnsresolver.print_addresses', side_effect=BrokenPipeError):
+        assert m.main(['192.0.2.1']) == 141
     with unittest.mock.patch('aiodnsresolver.Resolver', return_value=(unittest.mock.AsyncMock(side_effect=ZeroDivisionError), None)):
         with pytest.raises(ZeroDivisionError):
             m.main(['www.example.com'])
