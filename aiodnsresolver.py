@@ -580,41 +580,33 @@ def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -
     _, flags, _, answer_count, _, _ = HEADER.unpack_from(data)
     rcode = flags & 0b1111
     try:
-        if rcode == NOERROR:
-            answers, _ = unpack_all(unpack_record, data, len(query), answer_count, {})
-            links, rrset = follow_aliases(question, answers)
-            if rrset:
-                return read_records(links, rrset, asked_at)
-        # The other sections are parsed only now, since that is for nothing where there are records, and costs as much as the rest.
-        message = parse(data)
+        if rcode not in (NOERROR, NXDOMAIN):
+            parse(data)
+            raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
+        answers, _ = unpack_all(unpack_record, data, len(query), answer_count, {})
+        aliases, expires_at, rrset = follow_aliases(question, answers, asked_at)
+        if rrset and rcode == NOERROR:
+            records = [to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset]
+            return Answer(tuple(records), min([record.expires_at for record in records]), aliases)
+        # Only now, since it is for nothing where there are records, and costs as much as the rest.
+        authority = parse(data).ns
     except MalformedMessage:
         return None
-    if rcode not in (NOERROR, NXDOMAIN):
-        raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
-    links, _ = follow_aliases(question, message.an)
-    aliases = tuple([link.rdata.lower() for link in links])
-    expires_at = min([expiry(link.ttl, asked_at) for link in links], default=math.inf)
-    authority = message.ns
     soa = next((record for record in authority if record.qtype == SOA and record.qclass == IN), None)
     if rcode == NOERROR and aliases and (flags & TC or not soa):
         return Answer((), expires_at, aliases)
     return read_negative(flags, soa, expires_at, asked_at)._replace(aliases=aliases)
 
 
-def read_records(links: Sequence[ResourceRecord], rrset: Sequence[ResourceRecord], asked_at: float) -> Answer:
-    """The answer that a reply with records gives: these, and the aliases that lead to them."""
-    aliases = tuple([link.rdata.lower() for link in links])
-    expires_at = min([expiry(link.ttl, asked_at) for link in links], default=math.inf)
-    records = tuple([to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset])
-    return Answer(records, min([record.expires_at for record in records]), aliases)
-
-
 def rcode_text(rcode: int) -> str:
     return RCODES[rcode] if rcode < len(RCODES) else f'rcode {rcode}'
 
 
-def follow_aliases(question: Question, records: Iterable[ResourceRecord]) -> tuple[list[ResourceRecord], list[ResourceRecord]]:
-    """The aliases from the name that is asked for to the first that has records of the type, and these records (RFC 1034 §3.6.2)."""
+def follow_aliases(
+    question: Question, records: Iterable[ResourceRecord], asked_at: float
+) -> tuple[tuple[bytes, ...], float, list[ResourceRecord]]:
+    """The aliases from the name that is asked for to the first that has records of the type, when the first of these aliases expires, and
+    these records (RFC 1034 §3.6.2)."""
     rrsets: dict[bytes, list[ResourceRecord]] = {}
     alias_of: dict[bytes, ResourceRecord] = {}
     for record in records:
@@ -622,13 +614,14 @@ def follow_aliases(question: Question, records: Iterable[ResourceRecord]) -> tup
             rrsets.setdefault(record.name.lower(), []).append(record)
         elif record.qclass == IN and record.qtype == CNAME:
             alias_of.setdefault(record.name.lower(), record)
-    links: list[ResourceRecord] = []
     chain = [question.fqdn]
+    expires_at = math.inf
     while chain[-1] not in rrsets and chain[-1] in alias_of:
-        links.append(alias_of[chain[-1]])
-        chain.append(links[-1].rdata.lower())
+        link = alias_of[chain[-1]]
+        expires_at = min(expires_at, expiry(link.ttl, asked_at))
+        chain.append(link.rdata.lower())
         check_chain(chain, 'gave')
-    return links, rrsets.get(chain[-1], [])
+    return tuple(chain[1:]), expires_at, rrsets.get(chain[-1], [])
 
 
 def check_chain(chain: Sequence[bytes], whose: str) -> None:
@@ -842,7 +835,7 @@ class SystemFile(Generic[T]):
         return self.contents
 
     def look(self) -> None:
-        version = self.find_version()
+        version: tuple[int, ...] | None = self.find_version()
         if self.contents is not None and version == self.version:
             return
         try:
@@ -859,7 +852,7 @@ class SystemFile(Generic[T]):
             self.looked_at = self.looked_at if whole else -math.inf
             self.contents = self.parse_lines(lines)
 
-    def find_version(self) -> tuple[int, ...] | None:
+    def find_version(self) -> tuple[int, ...]:
         try:
             found = os.stat(self.path)
         except OSError:
