@@ -1623,6 +1623,8 @@ class LoopResolver:
             if self.uses_resolv_conf:
                 await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
             sets = self.get_nameservers(question.fqdn)
+            if not isinstance(sets, AsyncGenerator):
+                raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
             try:
                 async for given in sets:
                     if answer := await inquiry.ask(*check_set(question, given)):
@@ -1661,14 +1663,17 @@ def Resolver(  # noqa: N802
     max_sockets: how many sockets, one for each query, are open at the same time; further look-ups wait for their turn.
     max_cache_size: how many answers are kept; beyond, the one whose last use is longest ago goes.
 
-    Raises ValueError for a number that makes no sense.
+    Raises ValueError for a number that makes no sense, TypeError for a hook that is no function.
     """
     if max_sockets < 1 or max_cache_size < 0:
         raise ValueError(f'max_sockets is at least 1, and max_cache_size 0: not {max_sockets!r} and {max_cache_size!r}')
-    if timeout is not None and (get_nameservers or not 0 < timeout < math.inf):
-        raise ValueError(
-            f'timeout is a number of seconds, not {timeout!r}, and for the nameservers of resolv.conf: a get_nameservers yields its own'
-        )
+    if timeout is not None and get_nameservers is not None:
+        raise ValueError('timeout is for the nameservers of resolv.conf: a get_nameservers yields timeouts of its own')
+    if timeout is not None and not 0 < timeout < math.inf:
+        raise ValueError(f'timeout is a number of seconds, not {timeout!r}')
+    for hook in (get_host, get_nameservers, transform_fqdn):
+        if hook is not None and not callable(hook):
+            raise TypeError(f'get_host, get_nameservers and transform_fqdn are functions, and {hook!r} is none')
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
 
     async def resolve(name: str, qtype: int) -> tuple[Any, ...]:
@@ -1716,9 +1721,11 @@ def main(args: Sequence[str] | None = None) -> int:
 def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m aiodnsresolver',
+        allow_abbrev=False,
         usage='%(prog)s NAME... [A|AAAA ...] [--nameserver IP[:PORT]]... [--timeout SECONDS]',
-        description='Prints a line for each address of a name: TTL in seconds, type, name and address, with tabs between.',
-        epilog='Exit status: 0 when there is an address, 1 when there is none, 2 when that is not to be known now, and for a wrong call.',
+        description='Prints a line for each address: TTL in seconds (-: never expires), type, name and address, with tabs between.',
+        epilog='Exit status: 0 when there is an address of either family, 1 when there is none, 2 when that is not to be known now, '
+        'and for a wrong call; of several names, the worst.',
     )
     parser.add_argument('words', nargs='+', metavar='NAME', help='a name, as people write it; or A or AAAA, for this family alone')
     parser.add_argument(
@@ -1735,6 +1742,9 @@ def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
     options.names = [word for word in options.words if word not in ('A', 'AAAA')]
     if not options.names:
         parser.error('a NAME is needed')
+    for name in options.names:
+        if name.startswith('@'):
+            parser.error(f'{name} is no name: a nameserver is given by --nameserver {name[1:]}')
     return options
 
 
