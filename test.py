@@ -786,7 +786,8 @@ def test_a_reply_without_records_is_read(data, missing, expires_at):  # RFC 2308
         (wire(A1, rcode=2), m.ResponseCodeError, 'answered SERVFAIL'),
         (wire(rcode=4), m.ResponseCodeError, 'answered NOTIMP'),
         (wire(rcode=5), m.ResponseCodeError, 'answered REFUSED'),
-        (wire(rcode=9), m.ResponseCodeError, 'answered rcode 9'),
+        (wire(rcode=6), m.ResponseCodeError, 'answered rcode 6'),
+        (wire(rcode=15), m.ResponseCodeError, 'answered rcode 15'),
         (wire(flags=0), m.TemporaryResolverError, 'lame'),
         (wire(authority=['com. 9 IN NS a.example.'], flags=0), m.TemporaryResolverError, 'lame'),
         (wire(flags=dns.flags.TC | dns.flags.RA), m.TemporaryResolverError, 'truncated'),
@@ -2270,6 +2271,15 @@ async def test_short_of_sockets_a_set_is_asked_in_part_and_an_old_socket_given_u
     assert (len(one.queries), len(two.queries)) == (1, 0)
 
 
+async def test_short_of_sockets_only_those_of_a_set_that_were_asked_are_told_of(nameserver, monkeypatch):
+    one, two = nameserver(silence), nameserver(silence)
+    Shortage(monkeypatch, 1)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, one.at, two.at)))
+    with pytest.raises(m.ResolverTimeout) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert str(caught.value) == f'www.example.com A: {one.text} timed out after 1 s'
+
+
 @pytest.mark.parametrize('code', [errno.EAGAIN, errno.ENETUNREACH, errno.EPERM])
 async def test_an_error_of_send_puts_the_nameserver_out_and_leaves_no_socket(nameserver, monkeypatch, code):
     bad, good = nameserver(silence), nameserver(a('192.0.2.1'))
@@ -2470,6 +2480,17 @@ async def test_a_leader_who_is_cancelled_costs_one_new_query_whatever_the_number
     assert len(server.queries) == 2
     await resolve('www.example.com', TYPES.A)
     assert len(server.queries) == 2
+
+
+async def test_the_lead_goes_to_him_who_waits_longest(nameserver):
+    server = nameserver(after(0.2, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(4)]
+    for i in range(2):
+        await asyncio.sleep(0.1)
+        tasks[i].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert len(server.queries) == 3
 
 
 async def test_a_waiter_who_is_cancelled_touches_nobody(nameserver):
