@@ -3308,6 +3308,11 @@ async def start_web(hosts, port=0):
     return runner, port
 
 
+def test_the_version_is_one():
+    assert f"version='{m.__version__}'" in (HERE / 'setup.py').read_text()
+    assert f'## {m.__version__}\n' in (HERE / 'CHANGELOG.md').read_text()
+
+
 def test_the_readme_has_the_commands_that_ci_runs():
     assert "python -m pip install '.[test]' && python -m pytest" in README
     assert "python -m pip install '.[test]' && python -m pytest" in (HERE / '.ci' / 'run').read_text()
