@@ -1100,7 +1100,8 @@ class Turns:
     def found_shortage(self, own: int) -> bool:
         """To be called when the system refuses a socket: no more are to be had than the others have, if there are others."""
         others = self.taken - own
-        self.limit = others or self.limit
+        if others > 0:
+            self.limit = others
         return others > 0
 
 

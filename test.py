@@ -1783,10 +1783,10 @@ def test_a_forked_process_sends_other_ids_and_cases():
 
 async def test_the_poller_and_its_timer_are_gone_one_timeout_after_the_last_look_up(nameserver):
     loop = asyncio.get_running_loop()
-    resolve, _ = resolver_for(nameserver(a('192.0.2.1', ttl=0)))
+    resolve, _ = resolver_for(nameserver(a('192.0.2.1', ttl=3600)))
     readers = readers_of(loop)
-    for _ in range(2):
-        await resolve('www.example.com', TYPES.A)
+    for i in range(2):
+        await resolve(f'n{i}.example', TYPES.A)  # what is kept has no timer
         await asyncio.sleep(0.2)
     assert len(readers_of(loop) - readers) == 1
     assert len([handle for handle in loop._scheduled if not handle.cancelled()]) == 1
@@ -2037,6 +2037,27 @@ async def test_randomize_case_0_turns_the_mixing_off_but_not_a_transform_of_ones
         resolve, _ = Resolver(transform_fqdn=transform)
         await resolve('www.example.com', TYPES.A)
     assert server.queries[0][0] == sent
+
+
+async def test_changes_of_both_files_are_seen_by_a_resolver_within_a_second(nameserver, monkeypatch, tmp_path):
+    one, two = nameserver(a('192.0.2.1', ttl=0)), nameserver(a('192.0.2.2', ttl=0), address='127.0.0.2')
+    hosts, resolv_conf = tmp_path / 'hosts', tmp_path / 'resolv.conf'
+    monkeypatch.setattr(m, 'HOSTS', str(hosts))
+    monkeypatch.setattr(m, 'RESOLV_CONF', str(resolv_conf))
+    ports = {server.at[0]: server.at for server in (one, two)}
+    to_nameserver = m.to_nameserver
+    monkeypatch.setattr(m, 'to_nameserver', lambda ip, port: to_nameserver(*ports[ip]))
+    hosts.write_text('')
+    resolv_conf.write_text('nameserver 127.0.0.1\n')
+    resolve, _ = Resolver()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    resolv_conf.write_text('nameserver 127.0.0.2 # another\n')
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    await asyncio.sleep(1)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
+    hosts.write_text('192.0.2.7 www.example.com\n')
+    await asyncio.sleep(1)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
 
 
 async def test_without_files_the_nameserver_of_this_machine_is_asked(nameserver):
