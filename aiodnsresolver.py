@@ -114,6 +114,8 @@ AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
 HEADER = struct.Struct('!HHHHHH')  # ID, flags, and how many records are in each of four sections
 QUERY_HEADER = HEADER.pack(0, 0x0100, 1, 0, 0, 0)[2:]  # after the ID: RD, and one question
+TO_QUESTION = bytes((0b11000000, HEADER.size))  # a pointer to the name in the question
+ONE_QUESTION = QUERY_HEADER[2:4]
 QUESTION_TAIL = struct.Struct('!HH')  # type and class
 RECORD_TAIL = struct.Struct('!HHIH')  # type, class, TTL, length of the data
 
@@ -294,6 +296,7 @@ def expiring(value: Any, expires_at: float) -> Value:
 DOTS = re.compile('[.\u3002\uff0e\uff61]')  # what the idna codec takes for a dot (RFC 3490 §3.1)
 UNPRINTABLE = re.compile(rb'[^!-~]')
 PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*', re.ASCII)  # printable but for the dots, which part its labels
+LENGTH_OCTETS = {length: bytes((length,)) for length in range(1, MAX_LABEL + 1)}
 NEVER_ASKED = frozenset([b'localhost', b'onion', b'invalid'])  # top-level domains, RFC 6761 and RFC 7686
 LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
 
@@ -358,10 +361,10 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
 
     Raises InvalidName.
     """
-    if literal_of(name):
-        return ()
     fqdn = to_fqdn(name)
-    if DOTS.match(name[-1]) or top_level(fqdn) in NEVER_ASKED:
+    if (fqdn[-1:].isdigit() or b':' in fqdn) and literal_of(name):
+        return ()
+    if not search or DOTS.match(name[-1]) or top_level(fqdn) in NEVER_ASKED:
         return (fqdn,)
     searched = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
     return (fqdn, *searched) if fqdn.count(b'.') >= ndots else (*searched, fqdn)
@@ -369,21 +372,26 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
 
 def pack_name(name: bytes) -> bytes:
     """A dotted name as it stands in a message, without compression (RFC 1035 §3.1). Raises InvalidName."""
-    labels = name.split(b'.') if name else []
-    lengths = [len(label) for label in labels] or [1]
-    if min(lengths) < 1 or max(lengths) > MAX_LABEL or len(name) > MAX_NAME - 2:
+    try:
+        labels = [LENGTH_OCTETS[len(label)] + label for label in name.split(b'.')] if name else []
+    except KeyError:
+        labels = None
+    if labels is None or len(name) > MAX_NAME - 2:
         raise InvalidName(f'{text(name)!r} is no name: labels have 1 to {MAX_LABEL} octets, and {MAX_NAME - 2} in all with their dots')
-    return b''.join([bytes((len(label),)) + label for label in labels]) + b'\0'
+    return b''.join(labels) + b'\0'
 
 
-def unpack_name(data: bytes, start: int, known: dict[int, list[bytes]]) -> tuple[bytes, int]:
+def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
     """The name at an offset, and the offset of what comes after it (RFC 1035 §4.1.4).
 
     Each pointer must point to before the name, or the part of it, that it ends: so every step goes back, and there is an end.
-    `known` has, and is given, the labels at each offset of this message that a pointer led to: so none is followed twice.
+    `known` has, and is given, the name that each pointer of this message stands for: so none is followed twice.
     """
-    labels: list[bytes] = []
-    led_to: list[tuple[int, int]] = []
+    name = known.get(data[start : start + 2])
+    if name is not None:
+        return name, start + 2
+    parts: list[bytes] = []
+    followed: list[tuple[bytes, int]] = []
     offset, after, octets = start, 0, 1
     while length := octet_at(data, offset):
         if length <= MAX_LABEL:
@@ -393,23 +401,24 @@ def unpack_name(data: bytes, start: int, known: dict[int, list[bytes]]) -> tuple
                 raise MalformedMessage(
                     f'the label at octet {offset} is cut off, holds a dot or makes its name longer than {MAX_NAME} octets'
                 )
-            labels.append(label)
+            parts.append(label)
             offset += 1 + length
             continue
-        target = unpack_pointer(data, offset)
+        pointer, target = unpack_pointer(data, offset)
         if target >= start:
             raise PointerLoop(f'the pointer at octet {offset} does not point to before its name: to octet {target}')
         after = after or offset + 2
-        led_to.append((target, len(labels)))
-        if target in known:
-            labels += known[target]
+        if pointer in known:
+            parts += [known[pointer]] if known[pointer] else []
             break
+        followed.append((pointer, len(parts)))
         offset = start = target
-    if sum(map(len, labels)) + len(labels) >= MAX_NAME:
+    name = b'.'.join(parts)
+    if len(name) > MAX_NAME - 2:
         raise MalformedMessage(f'the name that ends with the pointer at octet {offset} is longer than {MAX_NAME} octets')
-    for target, count in led_to:
-        known[target] = labels[count:]
-    return b'.'.join(labels), after or offset + 1
+    for pointer, count in followed:
+        known[pointer] = b'.'.join(parts[count:])
+    return name, after or offset + 1
 
 
 def octet_at(data: bytes, offset: int) -> int:
@@ -418,12 +427,13 @@ def octet_at(data: bytes, offset: int) -> int:
     return data[offset]
 
 
-def unpack_pointer(data: bytes, offset: int) -> int:
-    if data[offset] < 0b11000000:
+def unpack_pointer(data: bytes, offset: int) -> tuple[bytes, int]:
+    pointer = data[offset : offset + 2]
+    if pointer[0] < 0b11000000:
         raise MalformedMessage(f'the label at octet {offset} is of a reserved type')
-    if offset + 1 == len(data):
+    if len(pointer) < 2:
         raise MalformedMessage(f'the pointer at octet {offset} is cut off')
-    return (data[offset] & 0b00111111) << 8 | data[offset + 1]
+    return pointer, (pointer[0] & 0b00111111) << 8 | pointer[1]
 
 
 # --- Messages ----------------------------------------------------------------------------------------------------------
@@ -467,7 +477,7 @@ def parse(data: bytes) -> Message:
     if len(data) < HEADER.size:
         raise MalformedMessage(f'{len(data)} octets are no message: its header alone has {HEADER.size}')
     qid, flags, *counts = HEADER.unpack_from(data)
-    known: dict[int, list[bytes]] = {}
+    known: dict[bytes, bytes] = {}
     questions, offset = unpack_all(unpack_question, data, HEADER.size, counts[0], known)
     answers, offset = unpack_all(unpack_record, data, offset, counts[1], known)
     authority, offset = unpack_all(unpack_record, data, offset, counts[2], known)
@@ -477,11 +487,11 @@ def parse(data: bytes) -> Message:
 
 
 def unpack_all(
-    unpack_one: Callable[[bytes, int, dict[int, list[bytes]]], tuple[T, int]],
+    unpack_one: Callable[[bytes, int, dict[bytes, bytes]], tuple[T, int]],
     data: bytes,
     offset: int,
     count: int,
-    known: dict[int, list[bytes]],
+    known: dict[bytes, bytes],
 ) -> tuple[tuple[T, ...], int]:
     """A section of as many entries as the header counts, and the offset of what comes after it."""
     entries = []
@@ -491,7 +501,7 @@ def unpack_all(
     return tuple(entries), offset
 
 
-def unpack_question(data: bytes, offset: int, known: dict[int, list[bytes]]) -> tuple[QuestionRecord, int]:
+def unpack_question(data: bytes, offset: int, known: dict[bytes, bytes]) -> tuple[QuestionRecord, int]:
     name, offset = unpack_name(data, offset, known)
     end = offset + QUESTION_TAIL.size
     if end > len(data):
@@ -499,7 +509,7 @@ def unpack_question(data: bytes, offset: int, known: dict[int, list[bytes]]) -> 
     return QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset)), end
 
 
-def unpack_record(data: bytes, offset: int, known: dict[int, list[bytes]]) -> tuple[ResourceRecord, int]:
+def unpack_record(data: bytes, offset: int, known: dict[bytes, bytes]) -> tuple[ResourceRecord, int]:
     name, offset = unpack_name(data, offset, known)
     start = offset + RECORD_TAIL.size
     if start > len(data):
@@ -555,8 +565,8 @@ def is_reply(query: bytes, data: bytes) -> bool:
     """Whether a datagram is a reply to a query: ID, QR, opcode, and one question that is equal to the letter (RFC 5452 §9.1)."""
     return (
         data[:2] == query[:2]
-        and data[HEADER.size : len(query)] == query[HEADER.size :]
-        and data[4:6] == query[4:6]
+        and data.startswith(query[HEADER.size :], HEADER.size)
+        and data[4:6] == ONE_QUESTION
         and data[2] & 0b11111000 == 0b10000000
     )
 
@@ -583,11 +593,11 @@ def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -
         if rcode not in (NOERROR, NXDOMAIN):
             parse(data)
             raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
-        answers, _ = unpack_all(unpack_record, data, len(query), answer_count, {})
+        answers, _ = unpack_all(unpack_record, data, len(query), answer_count, {TO_QUESTION: question.fqdn})
         aliases, expires_at, rrset = follow_aliases(question, answers, asked_at)
         if rrset and rcode == NOERROR:
-            records = [to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset]
-            return Answer(tuple(records), min([record.expires_at for record in records]), aliases)
+            records = tuple([to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset])
+            return Answer(records, min([record.expires_at for record in records]), aliases)
         # Only now, since it is for nothing where there are records, and costs as much as the rest.
         authority = parse(data).ns
     except MalformedMessage:
@@ -610,10 +620,11 @@ def follow_aliases(
     rrsets: dict[bytes, list[ResourceRecord]] = {}
     alias_of: dict[bytes, ResourceRecord] = {}
     for record in records:
-        if record.qclass == IN and record.qtype == question.qtype:
-            rrsets.setdefault(record.name.lower(), []).append(record)
-        elif record.qclass == IN and record.qtype == CNAME:
-            alias_of.setdefault(record.name.lower(), record)
+        name, qtype, qclass, _, _ = record
+        if qclass == IN and qtype == question.qtype:
+            rrsets.setdefault(name.lower(), []).append(record)
+        elif qclass == IN and qtype == CNAME:
+            alias_of.setdefault(name.lower(), record)
     chain = [question.fqdn]
     expires_at = math.inf
     while chain[-1] not in rrsets and chain[-1] in alias_of:
@@ -633,19 +644,21 @@ def check_chain(chain: Sequence[bytes], whose: str) -> None:
 
 
 def expiry(ttl: int, asked_at: float) -> float:
-    return asked_at + (min(ttl, MAX_TTL) if ttl < 1 << 31 else 0)  # RFC 2181 §8
+    if ttl >= 1 << 31:
+        return asked_at  # RFC 2181 §8
+    return asked_at + min(ttl, MAX_TTL)
 
 
 def to_value(record: ResourceRecord, expires_at: float) -> Value:
-    if record.qtype == TXT:
-        return BytesExpiresAt(join_strings(record.rdata), expires_at)
-    if record.qtype == CNAME:
-        return BytesExpiresAt(record.rdata.lower(), expires_at)  # its letters may be those of our query, by compression
-    octets, address_class = ADDRESSES[record.qtype]
-    if len(record.rdata) != octets:
-        kind, name = TYPES(record.qtype).name, text(record.name)
-        raise BadAddress(f'gave {name} an {kind} record of {len(record.rdata)} octets, where an address has {octets}')
-    return address_class(record.rdata, expires_at)
+    name, qtype, _, _, rdata = record
+    if qtype == TXT:
+        return BytesExpiresAt(join_strings(rdata), expires_at)
+    if qtype == CNAME:
+        return BytesExpiresAt(rdata.lower(), expires_at)  # its letters may be those of our query, by compression
+    octets, address_class = ADDRESSES[qtype]
+    if len(rdata) != octets:
+        raise BadAddress(f'gave {text(name)} an {TYPES(qtype).name} record of {len(rdata)} octets, where an address has {octets}')
+    return address_class(rdata, expires_at)
 
 
 def join_strings(rdata: bytes) -> bytes:
@@ -869,37 +882,42 @@ class SystemFile(Generic[T]):
             return list(file)
 
 
-def to_addresses(words: Iterable[str], qtype: int, expires_at: float) -> tuple[Address, ...] | None:
-    """Those of the words in a file that are addresses of the family, if there are any."""
+def to_addresses(words: Iterable[str], qtype: int, expires_at: float) -> tuple[Address, ...]:
+    """Those of the words in a file that are addresses of the family."""
     addresses = [to_literal(word, expires_at) for word in dict.fromkeys(words)] if qtype in ADDRESSES else []
-    return tuple(address for address in addresses if isinstance(address, ADDRESSES[qtype][1])) or None
+    return tuple(address for address in addresses if isinstance(address, ADDRESSES[qtype][1]))
 
 
 class FailingNameservers:
     """Which nameservers of resolv.conf fail, and when each is tried again; until then the others are asked first."""
 
     def __init__(self) -> None:
-        self.retry_at: dict[tuple[str, int], float] = {}
+        self.retry_at: dict[Nameserver, float] = {}
 
-    def put_last(self, nameservers: Sequence[tuple[str, int]], now: float) -> list[tuple[str, int]]:
+    def put_last(self, nameservers: Sequence[tuple[str, int]], now: float) -> Sequence[tuple[str, int]]:
         """The nameservers in the order to ask them in.
 
         One whose time to be tried again has come keeps its place this once: for the next who ask it fails on.
         """
         if not self.retry_at:
-            return list(nameservers)
-        failing = {nameserver for nameserver in nameservers if now < self.retry_at.get(nameserver, now)}
-        self.retry_at.update((nameserver, now + FAILING_FOR) for nameserver in nameservers if nameserver in self.retry_at.keys() - failing)
+            return nameservers
+        failing = set()
+        for ip_and_port in nameservers:
+            nameserver = to_nameserver(*ip_and_port)
+            if now < self.retry_at.get(nameserver, now):
+                failing.add(ip_and_port)
+            elif nameserver in self.retry_at:
+                self.retry_at[nameserver] = now + FAILING_FOR
         return sorted(nameservers, key=failing.__contains__)
 
-    def failed(self, nameserver: tuple[str, int], now: float, what: str) -> None:
+    def failed(self, nameserver: Nameserver, now: float, question: Question, error: Exception) -> None:
         if nameserver not in self.retry_at:
-            logger.warning('nameserver %s, and for %s s the others are asked first', what, FAILING_FOR)
+            logger.warning('nameserver %s %s (%s), and for %s s the others are asked first', nameserver, error, question, FAILING_FOR)
         self.retry_at[nameserver] = now + FAILING_FOR
 
-    def answered(self, nameserver: tuple[str, int], what: str) -> None:
+    def answered(self, nameserver: Nameserver, question: Question) -> None:
         if self.retry_at.pop(nameserver, None) is not None:
-            logger.info('nameserver %s: it is back', what)
+            logger.info('nameserver %s answered %s: it is back', nameserver, question)
 
 
 # --- Exchange ----------------------------------------------------------------------------------------------------------
@@ -972,6 +990,7 @@ class Poller:
         self.loop = loop
         self.epoll: Any = None
         self.callbacks: dict[int, Callable[[], None]] = {}
+        self.buffer = memoryview(bytearray(MAX_DATAGRAM))
         self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
         self.serial = itertools.count()
         self.timer: asyncio.TimerHandle | None = None
@@ -990,11 +1009,15 @@ class Poller:
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
         del self.callbacks[fd]
-        # In a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too.
-        with contextlib.suppress(OSError, ValueError):
+        try:  # noqa: SIM105
             self.epoll.unregister(fd)
-        if not self.loop.is_closed():
-            self.stop_if_idle()
+        except (OSError, ValueError):
+            pass  # in a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too
+        self.stop_if_idle()
+
+    def receive(self, sock: socket.SocketType) -> bytes:
+        """A datagram of any length: to allocate as much for each costs more than to copy the few octets that most have."""
+        return self.buffer[: sock.recv_into(self.buffer)].tobytes()
 
     def end_after(self, timeout: float, future: asyncio.Future[Any]) -> None:
         """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
@@ -1036,7 +1059,7 @@ class Poller:
         self.epoll = epoll
 
     def stop_if_idle(self) -> None:
-        if self.epoll is not None and not self.callbacks and self.timer is None:
+        if self.timer is None and not self.callbacks and self.epoll is not None and not self.loop.is_closed():
             self.loop.remove_reader(self.epoll.fileno())
             self.epoll.close()
             self.epoll = None
@@ -1059,7 +1082,10 @@ class Turns:
 
     def take_free(self, wanted: int) -> int:
         """Takes as many turns as can be had at once, and says how many these are."""
-        granted = 0 if self.queue else max(0, min(wanted, self.limit - self.taken))
+        free = self.limit - self.taken
+        if self.queue or free <= 0:
+            return 0
+        granted = min(wanted, free)
         self.taken += granted
         return granted
 
@@ -1087,7 +1113,8 @@ class Turns:
 
     def give_back(self, count: int) -> None:
         self.taken -= count
-        self.limit = min(self.most, self.limit + count)
+        if self.limit < self.most:
+            self.limit = min(self.most, self.limit + count)
         while self.queue:
             turn, wanted = next(iter(self.queue.items()))
             granted = 0 if turn.done() else min(wanted, self.limit)
@@ -1105,22 +1132,26 @@ class Turns:
         return others > 0
 
 
-def check_set(question: Question, given: Any) -> tuple[float, list[tuple[Any, Nameserver]]]:
-    """The timeout and the nameservers of a set that a hook yielded, each nameserver also as it was given. Raises ResolverError."""
+@functools.lru_cache(maxsize=1000)
+def to_set(timeout: float, *nameservers: tuple[Any, int]) -> tuple[float, tuple[Nameserver, ...]]:
+    """What a hook yielded as the timeout in seconds and the nameservers of a set. Raises ValueError or TypeError."""
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f'{timeout!r} is no timeout')
+    return timeout, tuple(to_nameserver(*nameserver) for nameserver in nameservers)
+
+
+def check_set(question: Question, given: Any) -> tuple[float, tuple[Nameserver, ...]]:
+    """The timeout and the nameservers of a set that a hook yielded. Raises ResolverError."""
     try:
-        timeout, *pairs = given
-        nameservers = [(pair, to_nameserver(*pair)) for pair in pairs]
-        if not 0 <= timeout < math.inf:
-            raise ValueError(f'{timeout!r} is no timeout')
+        return to_set(*given)
     except (TypeError, ValueError) as error:
         raise ResolverError(
             f'{question}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is needed, '
             f'the ip being that of a nameserver, not its name: {error}'
         ) from error
-    return timeout, nameservers
 
 
-class Socket(socket.socket):
+class Socket(socket.SocketType):
     """A socket that is closed without a warning when it is collected: with a loop that is no more, that may be before its Inquiry is."""
 
     __slots__ = ()
@@ -1132,17 +1163,15 @@ class Exchange:
 
     __slots__ = (
         'fd',
-        'given',  # the nameserver as the hook gave it, by which it is remembered
         'inquiry',
         'nameserver',
         'query',
         'sock',
     )
 
-    def __init__(self, inquiry: Inquiry, given: Any, nameserver: Nameserver, query: bytes) -> None:
+    def __init__(self, inquiry: Inquiry, nameserver: Nameserver, query: bytes) -> None:
         """Sends the query. Raises OSError."""
         self.inquiry = inquiry
-        self.given = given
         self.nameserver = nameserver
         self.query = query
         self.sock = Socket(nameserver.family, socket.SOCK_DGRAM)
@@ -1160,7 +1189,7 @@ class Exchange:
         """Called back when there is a datagram, or an error, to be had from the socket."""
         inquiry = self.inquiry
         try:
-            data = self.sock.recv(MAX_DATAGRAM)
+            data = inquiry.poller.receive(self.sock)
             answer = read_reply(inquiry.question, self.query, data, inquiry.asked_at)
         except BlockingIOError:
             return  # a datagram whose checksum was wrong
@@ -1193,7 +1222,7 @@ def socket_error(error: OSError) -> TemporaryResolverError:
 
 
 class Inquiry:
-    """One question, put to nameservers until one of them answers. Used as a context manager, it leaves nothing open."""
+    """One question, put to nameservers until one of them answers. To be closed, when it leaves nothing open."""
 
     def __init__(
         self,
@@ -1209,7 +1238,7 @@ class Inquiry:
         self.transform_fqdn = transform_fqdn
         self.failing = failing
         self.turns_held = 0
-        self.asked_at = math.inf  # when the first query was about to be sent
+        self.asked_at = 0.0  # when the first query was about to be sent
         self.exchanges: dict[Exchange, None] = {}  # whose sockets are open, the oldest first
         self.in_set: dict[Exchange, None] = {}  # those of them that the set which is waited for has left
         self.failures: list[tuple[Nameserver, TemporaryResolverError]] = []
@@ -1217,21 +1246,23 @@ class Inquiry:
         self.result: Answer | ResolverError | None = None
         self.woken: asyncio.Future[None]
 
-    def __enter__(self) -> Inquiry:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for exchange in self.exchanges:
             exchange.close()
+        self.exchanges.clear()
         self.turns.give_back(self.turns_held)
 
     async def take_turn(self) -> None:
         self.turns_held = self.turns.take_free(1) or await self.turns.take(1)
 
-    async def ask(self, timeout: float, nameservers: Sequence[tuple[Any, Nameserver]]) -> Answer | None:
+    async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> Answer | None:
         """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
-        if self.result is None:
-            await self.send(nameservers)
+        unasked = len(nameservers)
+        while unasked and not self.in_set and self.result is None:
+            if not self.has_room(unasked):
+                await self.make_room(unasked)
+            while unasked and self.turns_held > len(self.exchanges) and self.start(nameservers[-unasked]):
+                unasked -= 1
         if self.result is None and self.in_set:
             self.woken = self.poller.loop.create_future()
             self.poller.end_after(timeout, self.woken)
@@ -1242,7 +1273,7 @@ class Inquiry:
             raise self.result
         if self.result is None:
             for exchange in self.in_set:
-                self.note_failure(exchange.given, exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
+                self.note_failure(exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
             self.in_set.clear()
         return self.result
 
@@ -1252,39 +1283,34 @@ class Inquiry:
             return self.result
         raise self.result or self.error()
 
-    async def send(self, nameservers: Sequence[tuple[Any, Nameserver]]) -> None:
-        """Sends the query to each nameserver of a set, or to the first of them when there are not sockets enough."""
-        pending = collections.deque(nameservers)
-        while pending and not self.in_set:
-            await self.make_room(len(pending))
-            while pending and self.turns_held > len(self.exchanges) and self.start(*pending[0]):
-                pending.popleft()
-
-    async def make_room(self, wanted: int) -> None:
-        """Sees to it that sockets can be opened: who has some open never waits for others, but gives up his own oldest."""
+    def has_room(self, wanted: int) -> bool:
+        """Whether sockets can be opened, by turns that are held or are free."""
         missing = wanted - (self.turns_held - len(self.exchanges))
         if missing > 0:
             self.turns_held += self.turns.take_free(missing)
+        return self.turns_held >= len(self.exchanges) + wanted and self.turns.taken <= self.turns.limit
+
+    async def make_room(self, wanted: int) -> None:
+        """Sees to it that sockets can be opened: who has some open never waits for others, but gives up his own oldest."""
         if self.exchanges:
             while len(self.exchanges) > max(0, self.turns_held - wanted):
                 self.give_up_oldest()
-        elif self.turns_held < wanted or self.turns.taken > self.turns.limit:  # the latter where the system refused a socket
+        else:
             held, self.turns_held = self.turns_held, 0
             self.turns_held = await self.turns.take(wanted, instead_of=held)
 
-    def start(self, given: Any, nameserver: Nameserver) -> bool:
+    def start(self, nameserver: Nameserver) -> bool:
         """Sends the query to one nameserver, or notes why that was not to be; False says that there was no socket for it just now."""
         query = make_query(self.question, self.transform_fqdn)
-        now = self.poller.loop.time()
+        self.asked_at = self.asked_at or self.poller.loop.time()
         try:
-            exchange = Exchange(self, given, nameserver, query)
+            exchange = Exchange(self, nameserver, query)
         except OSError as error:
             if error.errno in SHORTAGE and self.may_have_one_later():
                 return False
-            self.note_failure(given, nameserver, socket_error(error))
+            self.note_failure(nameserver, socket_error(error))
             return True
         logger.debug('%s: asked %s', self.question, nameserver)
-        self.asked_at = min(self.asked_at, now)
         self.exchanges[exchange] = self.in_set[exchange] = None
         return True
 
@@ -1304,7 +1330,7 @@ class Inquiry:
 
     def is_out(self, exchange: Exchange, error: TemporaryResolverError) -> None:
         """A nameserver is of no use for the question."""
-        self.note_failure(exchange.given, exchange.nameserver, error)
+        self.note_failure(exchange.nameserver, error)
         if isinstance(error, ResponseCodeError) and not is_fault_of_nameserver(error):
             self.note_sign_of_life(exchange)
         del self.exchanges[exchange]
@@ -1326,13 +1352,13 @@ class Inquiry:
     def note_sign_of_life(self, exchange: Exchange) -> None:
         """A nameserver that replies in time is back, be it with an error that is the fault of the name."""
         if self.failing is not None and exchange in self.in_set:
-            self.failing.answered(exchange.given, f'{exchange.nameserver} answered {self.question}')
+            self.failing.answered(exchange.nameserver, self.question)
 
-    def note_failure(self, given: Any, nameserver: Nameserver, error: TemporaryResolverError) -> None:
+    def note_failure(self, nameserver: Nameserver, error: TemporaryResolverError) -> None:
         logger.debug('%s: %s %s', self.question, nameserver, error)
         self.failures.append((nameserver, error))
         if self.failing is not None and is_fault_of_nameserver(error):
-            self.failing.failed(given, self.poller.loop.time(), f'{nameserver} {error} ({self.question})')
+            self.failing.failed(nameserver, self.poller.loop.time(), self.question, error)
 
     def error(self) -> ResolverError:
         """What to raise when no nameserver is left to ask."""
@@ -1408,9 +1434,20 @@ class Cache:
         waiters = self.in_flight.get(question)
         if waiters is None:
             waiters = self.in_flight[question] = collections.OrderedDict()
-        else:
-            answer = await self.join(question, waiters)
-        return answer or await self.lead(question, waiters)
+        elif answer := await self.join(question, waiters):
+            return answer
+        outcome: Outcome = None
+        try:
+            outcome = answer = await self.ask(question)
+            return answer
+        except Exception as error:  # of a hook, as well: whatever it is, it is for all who wait
+            outcome = error
+            raise
+        finally:
+            if outcome is None:
+                self.hand_over(question, waiters)
+            else:
+                self.finish(question, waiters, outcome)
 
     async def join(self, question: Question, waiters: Waiters) -> Answer | None:
         """Waits for what the leader gets; None when he is gone, and the caller is to lead."""
@@ -1427,20 +1464,6 @@ class Cache:
         if isinstance(outcome, Exception):
             raise outcome.with_traceback(None)
         return outcome
-
-    async def lead(self, question: Question, waiters: Waiters) -> Answer:
-        outcome: Outcome = None
-        try:
-            outcome = answer = await self.ask(question)
-            return answer
-        except Exception as error:  # of a hook, as well: whatever it is, it is for all who wait
-            outcome = error
-            raise
-        finally:
-            if outcome is None:
-                self.hand_over(question, waiters)
-            else:
-                self.finish(question, waiters, outcome)
 
     def hand_over(self, question: Question, waiters: Waiters) -> None:
         """Tells the first of those who wait that he is to lead."""
@@ -1520,9 +1543,8 @@ class LoopResolver:
         max_cache_size: int,
     ) -> None:
         self.loop = loop
-        self.get_host = get_host or self.get_host_of_system
+        self.get_host = get_host
         self.get_nameservers = get_nameservers or self.get_nameservers_of_system
-        self.has_own_hosts = get_host is not None
         self.uses_resolv_conf = get_nameservers is None
         self.transform_fqdn = transform_fqdn
         self.timeout = timeout
@@ -1534,31 +1556,36 @@ class LoopResolver:
         self.turns = Turns(max_sockets)
         self.cache = Cache(loop, self.ask, max_cache_size)
 
-    def kept(self, name: str, qtype: int) -> tuple[Value, ...] | None:
-        """The records in the cache for the name to ask for first, where nothing comes before them. All other cases are for `resolve`."""
-        if self.has_own_hosts or not isinstance(name, str) or not isinstance(qtype, int):
-            return None
-        now = self.loop.time()
-        fqdns = candidates(name, *self.search_list(now))
-        hosts = self.hosts.read(now)
-        if not fqdns or fqdns[0] in hosts or fqdns[-1] in hosts:
-            return None
-        answer = self.cache.kept((fqdns[0], qtype), now)
-        return answer.records if answer else None
-
-    async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
+    def candidates(self, name: str, qtype: int, now: float) -> tuple[bytes, ...]:
+        """The names to ask for. Raises TypeError, ValueError or InvalidName for what cannot be asked."""
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
         if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
-        fqdns = candidates(name, *self.search_list(self.loop.time()))
+        if not self.uses_resolv_conf:
+            return candidates(name, (), 0)
+        conf = self.resolv_conf.read(now)
+        return candidates(name, conf.search, conf.ndots)
+
+    def kept(self, fqdns: tuple[bytes, ...], qtype: int, now: float) -> tuple[Value, ...] | None:
+        """The records in the cache for the name to ask for first, where nothing comes before them."""
+        if not fqdns or self.get_host is not None:
+            return None
+        hosts = self.hosts.read(now)
+        if fqdns[0] in hosts or fqdns[-1] in hosts:
+            return None
+        answer = self.cache.kept((fqdns[0], qtype), now)
+        return answer.records if answer else None
+
+    async def resolve(self, name: str, fqdns: tuple[bytes, ...], qtype: int) -> tuple[Value, ...]:
+        """The records of the first of these names that has some."""
         if not fqdns:
             return resolve_literal(name, qtype)
         as_given = fqdns[0]
         if len(fqdns) > 1:
             as_given = min(fqdns, key=len)
-            if (found := await self.get_host(as_given, qtype)) is not None and (records := self.expiring_now(found)):
-                return records
+            if found := await self.ask_host(as_given, qtype):
+                return found
         for fqdn in fqdns:
             answer = await self.look_up(fqdn, qtype)
             if answer.missing is None:
@@ -1567,18 +1594,12 @@ class LoopResolver:
                 missing = answer
         raise does_not_exist(Question(as_given, qtype), missing, [fqdn for fqdn in fqdns if fqdn != as_given])
 
-    def search_list(self, now: float) -> tuple[tuple[bytes, ...], int]:
-        if not self.uses_resolv_conf:
-            return (), 0
-        conf = self.resolv_conf.read(now)
-        return conf.search, conf.ndots
-
     async def look_up(self, fqdn: bytes, qtype: int) -> Answer:
         """The records of a name, or of what it is an alias of; or that there are none."""
         chain = [fqdn]
         expires_at = math.inf
         while True:
-            if (found := await self.get_host(fqdn, qtype)) is not None and (records := self.expiring_now(found)):
+            if records := await self.ask_host(fqdn, qtype):
                 return Answer(tuple(expiring_by(record, expires_at) for record in records), expires_at)
             try:
                 answer = await self.cache.get(Question(fqdn, qtype))
@@ -1597,21 +1618,23 @@ class LoopResolver:
                 return answer._replace(aliases=tuple(chain[1:]))
             fqdn = chain[-1]
 
-    def expiring_now(self, found: Any) -> tuple[Value, ...]:
-        """What a get_host found."""
+    async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...]:
+        """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""
+        if self.get_host is None:
+            now = self.loop.time()
+            words = self.hosts.read(now).get(fqdn)
+            return to_addresses(words, qtype, now) if words else ()
+        found = await self.get_host(fqdn, qtype)
+        if found is None:
+            return ()
         now = self.loop.time()
         return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
-
-    async def get_host_of_system(self, fqdn: bytes, qtype: int) -> tuple[Value, ...] | None:
-        now = self.loop.time()
-        hosts = self.hosts.read(now)
-        return to_addresses(hosts[fqdn], qtype, now) if fqdn in hosts else None
 
     async def get_nameservers_of_system(self, _: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
         conf = self.resolv_conf.read(self.loop.time())
         timeout = conf.timeout if self.timeout is None else self.timeout
-        nameservers = collections.deque(conf.nameservers)
-        nameservers.rotate(-next(self.rotation) if conf.rotate else 0)
+        first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
+        nameservers = conf.nameservers[first:] + conf.nameservers[:first]
         for _round in range(conf.attempts):
             for nameserver in self.failing.put_last(nameservers, self.loop.time()):
                 yield timeout, nameserver
@@ -1620,11 +1643,12 @@ class LoopResolver:
         """Puts a question to the nameservers, of a set at a time."""
         if special := answer_special(question, self.loop.time()):
             return special
-        with Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing if self.uses_resolv_conf else None) as inquiry:
+        inquiry = Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing if self.uses_resolv_conf else None)
+        try:
             if self.uses_resolv_conf:
                 await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
             sets = self.get_nameservers(question.fqdn)
-            if not isinstance(sets, AsyncGenerator):
+            if not hasattr(sets, 'aclose'):
                 raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
             try:
                 async for given in sets:
@@ -1635,6 +1659,8 @@ class LoopResolver:
                 if not getattr(sets, 'ag_running', False):  # pragma: no branch
                     await sets.aclose()
             return inquiry.conclude()
+        finally:
+            inquiry.close()
 
     def case_to_send(self) -> TransformFqdn:
         if self.uses_resolv_conf and self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
@@ -1691,7 +1717,9 @@ def Resolver(  # noqa: N802
                 if other.is_closed():
                     in_loop.pop(other, None)
             resolver = in_loop[loop] = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
-        return resolver.kept(name, qtype) or await resolver.resolve(name, qtype)
+        now = loop.time()
+        fqdns = resolver.candidates(name, qtype, now)
+        return resolver.kept(fqdns, qtype, now) or await resolver.resolve(name, fqdns, qtype)
 
     def clear_cache() -> None:
         """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""

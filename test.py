@@ -1054,24 +1054,26 @@ async def test_the_files_are_opened_by_the_names_and_modes_that_existing_suites_
 def test_a_nameserver_that_failed_is_put_last_until_one_query_tries_it_again(caplog):
     caplog.set_level(logging.INFO)
     one, two = ('192.0.2.1', 53), ('192.0.2.2', 53)
+    first, second = m.to_nameserver(*one), m.to_nameserver(*two)
+    question, timeout = m.Question(b'www.example.com', TYPES.A), m.ResolverTimeout('timed out after 1 s')
     failing = m.FailingNameservers()
-    assert failing.put_last([one, two], 0) == [one, two]
-    failing.failed(one, 10, 'one timed out')
-    failing.failed(one, 11, 'one timed out')
+    assert list(failing.put_last([one, two], 0)) == [one, two]
+    failing.failed(first, 10, question, timeout)
+    failing.failed(first, 11, question, timeout)
     assert [record.levelname for record in caplog.records] == ['WARNING']
     assert failing.put_last([one, two], 40.9) == [two, one]
     assert failing.put_last([one, two], 41) == [one, two]  # tried again
     assert failing.put_last([one, two], 41) == [two, one]  # but by one
-    failing.failed(two, 42, 'two timed out')
+    failing.failed(second, 42, question, timeout)
     assert failing.put_last([one, two], 42) == [one, two]
     assert failing.put_last([one], 99) == [one]
-    assert failing.retry_at[two] == 72  # which is not in this list, and so is not tried
-    failing.answered(one, 'one answered')
+    assert failing.retry_at[second] == 72  # which is not in this list, and so is not tried
+    failing.answered(first, question)
     assert failing.put_last([two, one], 42) == [one, two]
-    failing.answered(one, 'one answered')
+    failing.answered(first, question)
     assert [(record.levelname, record.getMessage()) for record in caplog.records[1:]] == [
-        ('WARNING', 'nameserver two timed out, and for 30 s the others are asked first'),
-        ('INFO', 'nameserver one answered: it is back'),
+        ('WARNING', 'nameserver 192.0.2.2:53 timed out after 1 s (www.example.com A), and for 30 s the others are asked first'),
+        ('INFO', 'nameserver 192.0.2.1:53 answered www.example.com A: it is back'),
     ]
 
 
@@ -1320,7 +1322,8 @@ async def test_a_turn_of_one_who_is_cancelled_goes_to_the_next(steps):
         ((math.inf, ('127.0.0.1', 53)), 'inf is no timeout'),
         ((math.nan, ('127.0.0.1', 53)), 'nan is no timeout'),
         (('1', ('127.0.0.1', 53)), "'1'"),
-        ((), 'not enough values'),
+        ((), 'get_nameservers yielded (), where'),
+        ((1, ['127.0.0.1', 53]), "['127.0.0.1', 53]"),
         (None, 'None'),
     ],
 )
@@ -1913,15 +1916,21 @@ async def test_two_names_with_one_alias_ask_for_it_once(nameserver):
 
 
 @contextlib.contextmanager
+def redirected(redirect):
+    """Nameservers are asked at the address and port that `redirect` makes of their own, since a system's are all at port 53."""
+    to_nameserver = m.to_nameserver
+    with unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*redirect(ip, port))):
+        m.to_set.cache_clear()
+        yield
+    m.to_set.cache_clear()
+
+
+@contextlib.contextmanager
 def system(*servers, options='', hosts='', search=''):
     """The files of a system whose nameservers are scripted ones: the port alone is not from the file."""
     conf = ''.join(f'nameserver {server.at[0]}\n' for server in servers) + f'search {search}\noptions {options}\n'
     ports = {(server.at[0], 53): server.at for server in servers}
-    to_nameserver = m.to_nameserver
-    with (
-        files(hosts=hosts, resolv_conf=conf),
-        unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*ports.get((ip, port), (ip, port)))),
-    ):
+    with files(hosts=hosts, resolv_conf=conf), redirected(lambda ip, port: ports.get((ip, port), (ip, port))):
         yield
 
 
@@ -2045,19 +2054,18 @@ async def test_changes_of_both_files_are_seen_by_a_resolver_within_a_second(name
     monkeypatch.setattr(m, 'HOSTS', str(hosts))
     monkeypatch.setattr(m, 'RESOLV_CONF', str(resolv_conf))
     ports = {server.at[0]: server.at for server in (one, two)}
-    to_nameserver = m.to_nameserver
-    monkeypatch.setattr(m, 'to_nameserver', lambda ip, port: to_nameserver(*ports[ip]))
     hosts.write_text('')
     resolv_conf.write_text('nameserver 127.0.0.1\n')
-    resolve, _ = Resolver()
-    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-    resolv_conf.write_text('nameserver 127.0.0.2 # another\n')
-    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-    await asyncio.sleep(1)
-    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
-    hosts.write_text('192.0.2.7 www.example.com\n')
-    await asyncio.sleep(1)
-    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
+    with redirected(lambda ip, _: ports[ip]):
+        resolve, _ = Resolver()
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        resolv_conf.write_text('nameserver 127.0.0.2 # another\n')
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        await asyncio.sleep(1)
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
+        hosts.write_text('192.0.2.7 www.example.com\n')
+        await asyncio.sleep(1)
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
 
 
 async def test_without_files_the_nameserver_of_this_machine_is_asked(nameserver):
@@ -3305,11 +3313,7 @@ def anything(tmp_path_factory):
 
 @contextlib.contextmanager
 def every_nameserver_is(address):
-    to_nameserver = m.to_nameserver
-    with (
-        files(resolv_conf='nameserver 192.0.2.53'),
-        unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*address)),
-    ):
+    with files(resolv_conf='nameserver 192.0.2.53'), redirected(lambda *_: address):
         yield
 
 
