@@ -372,13 +372,12 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
 
 def pack_name(name: bytes) -> bytes:
     """A dotted name as it stands in a message, without compression (RFC 1035 §3.1). Raises InvalidName."""
-    try:
-        labels = [LENGTH_OCTETS[len(label)] + label for label in name.split(b'.')] if name else []
-    except KeyError:
-        labels = None
-    if labels is None or len(name) > MAX_NAME - 2:
+    octets = b''
+    for label in name.split(b'.') if name else ():
+        octets += LENGTH_OCTETS.get(len(label), b'') + label
+    if len(octets) < len(name) + bool(name) or len(name) > MAX_NAME - 2:
         raise InvalidName(f'{text(name)!r} is no name: labels have 1 to {MAX_LABEL} octets, and {MAX_NAME - 2} in all with their dots')
-    return b''.join(labels) + b'\0'
+    return octets + b'\0'
 
 
 def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
@@ -617,22 +616,17 @@ def follow_aliases(
 ) -> tuple[tuple[bytes, ...], float, list[ResourceRecord]]:
     """The aliases from the name that is asked for to the first that has records of the type, when the first of these aliases expires, and
     these records (RFC 1034 §3.6.2)."""
-    rrsets: dict[bytes, list[ResourceRecord]] = {}
-    alias_of: dict[bytes, ResourceRecord] = {}
+    rrsets: dict[tuple[bytes, int], list[ResourceRecord]] = {}
     for record in records:
-        name, qtype, qclass, _, _ = record
-        if qclass == IN and qtype == question.qtype:
-            rrsets.setdefault(name.lower(), []).append(record)
-        elif qclass == IN and qtype == CNAME:
-            alias_of.setdefault(name.lower(), record)
+        if record.qclass == IN:
+            rrsets.setdefault((record.name.lower(), record.qtype), []).append(record)
     chain = [question.fqdn]
     expires_at = math.inf
-    while chain[-1] not in rrsets and chain[-1] in alias_of:
-        link = alias_of[chain[-1]]
-        expires_at = min(expires_at, expiry(link.ttl, asked_at))
-        chain.append(link.rdata.lower())
+    while (rrset := rrsets.get((chain[-1], question.qtype))) is None and (links := rrsets.get((chain[-1], CNAME))):
+        expires_at = min(expires_at, expiry(links[0].ttl, asked_at))
+        chain.append(links[0].rdata.lower())
         check_chain(chain, 'gave')
-    return tuple(chain[1:]), expires_at, rrsets.get(chain[-1], [])
+    return tuple(chain[1:]), expires_at, rrset or []
 
 
 def check_chain(chain: Sequence[bytes], whose: str) -> None:
@@ -728,15 +722,14 @@ class Nameserver(NamedTuple):
     host: str
     port: int
     zone: str | None
+    address: tuple[str, int] | None  # what `connect` takes, so that it looks nothing up; None with a zone
 
     def __str__(self) -> str:
         host = f'{self.host}%{self.zone}' if self.zone else self.host
         return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
 
-    def socket_address(self) -> tuple[Any, ...]:
-        """What `connect` takes, so that it looks nothing up. Raises OSError where there is no such zone."""
-        if self.family == socket.AF_INET:
-            return self.host, self.port
+    def address_in_zone(self) -> tuple[str, int, int, int]:
+        """What `connect` takes, at this time. Raises OSError where there is no such zone."""
         zone = self.zone or '0'
         return self.host, self.port, 0, int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
 
@@ -748,10 +741,11 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(f'{port!r} is no port')
     if isinstance(address, ipaddress.IPv4Address):
-        return Nameserver(socket.AF_INET, str(address), port, None)
-    if not re.fullmatch('[0-9]{1,9}|[!-~]*[!-/:-~][!-~]*', address.scope_id or '0'):
-        raise ValueError(f'{address.scope_id!r} is no zone')
-    return Nameserver(socket.AF_INET6, str(address).partition('%')[0], port, address.scope_id)
+        return Nameserver(socket.AF_INET, str(address), port, None, (str(address), port))
+    host, _, zone = str(address).partition('%')
+    if not re.fullmatch('[0-9]{1,9}|[!-~]*[!-/:-~][!-~]*', zone or '0'):
+        raise ValueError(f'{zone!r} is no zone')
+    return Nameserver(socket.AF_INET6, host, port, zone or None, None if zone else (host, port))
 
 
 class ResolvConf(NamedTuple):
@@ -1082,12 +1076,12 @@ class Turns:
 
     def take_free(self, wanted: int) -> int:
         """Takes as many turns as can be had at once, and says how many these are."""
-        free = self.limit - self.taken
-        if self.queue or free <= 0:
+        if self.queue:
             return 0
-        granted = min(wanted, free)
-        self.taken += granted
-        return granted
+        if self.taken + wanted > self.limit:
+            wanted = max(0, self.limit - self.taken)
+        self.taken += wanted
+        return wanted
 
     async def take(self, wanted: int, instead_of: int = 0) -> int:
         """Waits for so many turns, or for all that there are where these are fewer, and says how many were taken.
@@ -1174,15 +1168,15 @@ class Exchange:
         self.inquiry = inquiry
         self.nameserver = nameserver
         self.query = query
-        self.sock = Socket(nameserver.family, socket.SOCK_DGRAM)
-        self.fd = self.sock.fileno()
+        self.sock = sock = Socket(nameserver.family, socket.SOCK_DGRAM)
+        self.fd = sock.fileno()
         try:
-            self.sock.setblocking(False)
-            self.sock.connect(nameserver.socket_address())
-            self.sock.send(query)
+            sock.setblocking(False)
+            sock.connect(nameserver.address or nameserver.address_in_zone())
+            sock.send(query)
             inquiry.poller.watch(self.fd, self.read)
         except (OSError, ResolverError):
-            self.sock.close()
+            sock.close()
             raise
 
     def read(self) -> None:
@@ -1237,6 +1231,7 @@ class Inquiry:
         self.turns = turns
         self.transform_fqdn = transform_fqdn
         self.failing = failing
+        self.is_logged = logger.isEnabledFor(logging.DEBUG)
         self.turns_held = 0
         self.asked_at = 0.0  # when the first query was about to be sent
         self.exchanges: dict[Exchange, None] = {}  # whose sockets are open, the oldest first
@@ -1249,7 +1244,8 @@ class Inquiry:
     def close(self) -> None:
         for exchange in self.exchanges:
             exchange.close()
-        self.exchanges.clear()
+        self.exchanges.clear()  # each knows its Inquiry: what is left of them is not to be for the garbage collector
+        self.in_set.clear()
         self.turns.give_back(self.turns_held)
 
     async def take_turn(self) -> None:
@@ -1285,10 +1281,12 @@ class Inquiry:
 
     def has_room(self, wanted: int) -> bool:
         """Whether sockets can be opened, by turns that are held or are free."""
-        missing = wanted - (self.turns_held - len(self.exchanges))
-        if missing > 0:
-            self.turns_held += self.turns.take_free(missing)
-        return self.turns_held >= len(self.exchanges) + wanted and self.turns.taken <= self.turns.limit
+        missing = len(self.exchanges) + wanted - self.turns_held
+        if missing <= 0:
+            return self.turns.taken <= self.turns.limit  # it is not where the system refused a socket
+        granted = self.turns.take_free(missing)
+        self.turns_held += granted
+        return granted == missing
 
     async def make_room(self, wanted: int) -> None:
         """Sees to it that sockets can be opened: who has some open never waits for others, but gives up his own oldest."""
@@ -1310,7 +1308,8 @@ class Inquiry:
                 return False
             self.note_failure(nameserver, socket_error(error))
             return True
-        logger.debug('%s: asked %s', self.question, nameserver)
+        if self.is_logged:
+            logger.debug('%s: asked %s', self.question, nameserver)
         self.exchanges[exchange] = self.in_set[exchange] = None
         return True
 
@@ -1338,16 +1337,21 @@ class Inquiry:
         if exchange in self.in_set:
             del self.in_set[exchange]
             if not self.in_set:
-                settle(self.woken, None)
+                self.wake()
 
     def has_come(self, exchange: Exchange, result: Answer | ResolverError) -> None:
         """A nameserver gave an answer, or data that are an error for whoever asks."""
-        logger.debug('%s: %s gave %s', self.question, exchange.nameserver, result)
+        if self.is_logged:
+            logger.debug('%s: %s gave %s', self.question, exchange.nameserver, result)
         if isinstance(result, Answer) and result.missing:
             result = result._replace(evidence=f'{exchange.nameserver} {result.evidence}')
         self.note_sign_of_life(exchange)
         self.result = self.result or result
-        settle(self.woken, None)
+        self.wake()
+
+    def wake(self) -> None:
+        if not self.woken.done():
+            self.woken.set_result(None)
 
     def note_sign_of_life(self, exchange: Exchange) -> None:
         """A nameserver that replies in time is back, be it with an error that is the fault of the name."""
@@ -1421,10 +1425,13 @@ class Cache:
     def kept(self, question: tuple[bytes, int], now: float) -> Answer | None:
         """The answer that is there already."""
         answer = self.answers.get(question)
-        if answer is None or now >= answer.expires_at:
+        if answer is None:
             return None
-        self.answers.move_to_end(question)
-        return answer
+        if now < answer.expires_at:
+            self.answers.move_to_end(question)
+            return answer
+        del self.answers[question]
+        return None
 
     async def get(self, question: Question) -> Answer:
         """The answer that is there already, that is waited for, or that is asked for now."""
@@ -1479,17 +1486,12 @@ class Cache:
         # Unless the cache was cleared meanwhile, when the question is another's by now, or nobody's.
         if self.in_flight.get(question) is waiters:
             del self.in_flight[question]
-            if isinstance(outcome, Answer):
-                self.keep(question, outcome)
+            if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
+                self.answers[question] = outcome
+                if len(self.answers) > self.max_size:
+                    self.answers.popitem(last=False)
         for waiter in waiters:
             settle(waiter, outcome)
-
-    def keep(self, question: Question, answer: Answer) -> None:
-        if self.loop.time() < answer.expires_at:
-            self.answers[question] = answer
-            self.answers.move_to_end(question)
-            if len(self.answers) > self.max_size:
-                self.answers.popitem(last=False)
 
     def clear(self) -> None:
         self.answers.clear()

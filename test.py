@@ -1343,12 +1343,12 @@ async def test_nameservers_of_both_families_are_asked_by_text_or_object(nameserv
 
 def test_a_nameserver_is_connected_to_with_its_zone_and_without_a_look_up():
     loopback = socket.if_nametoindex('lo')
-    assert m.to_nameserver('fe80::1%lo', 53).socket_address() == ('fe80::1', 53, 0, loopback)
-    assert m.to_nameserver('fe80::1%7', 53).socket_address() == ('fe80::1', 53, 0, 7)
-    assert m.to_nameserver('::1', 53).socket_address() == ('::1', 53, 0, 0)
+    assert m.to_nameserver('fe80::1%lo', 53).address_in_zone() == ('fe80::1', 53, 0, loopback)
+    assert m.to_nameserver('fe80::1%7', 53).address_in_zone() == ('fe80::1', 53, 0, 7)
+    assert m.to_nameserver('::1', 53).address == ('::1', 53)
     assert [str(m.to_nameserver(ip, 53)) for ip in ('192.0.2.1', '::1', 'fe80::1%lo')] == ['192.0.2.1:53', '[::1]:53', '[fe80::1%lo]:53']
     with pytest.raises(OSError, match='interface|device'):
-        m.to_nameserver('fe80::1%nosuch', 53).socket_address()
+        m.to_nameserver('fe80::1%nosuch', 53).address_in_zone()
 
 
 # --- Look-ups: who is asked, and when -----------------------------------------------------------------------------------------------
