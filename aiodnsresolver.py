@@ -827,15 +827,15 @@ class SystemFile(Generic[T]):
         self.path = path
         self.parse_lines = parse_lines
         self.reload = reload
-        self.looked_at = -math.inf
+        self.looked_at = self.look_at = -math.inf
         self.version: tuple[int, ...] | None = None
         self.contents: T | None = None
 
     def read(self, now: float) -> T:
         """The parsed contents at a time in seconds, of any clock that is always the same."""
-        if self.contents is not None and 0 <= now - self.looked_at < LOOK_AGAIN_AFTER:
-            return self.contents
-        self.looked_at = now
+        if self.looked_at <= now < self.look_at:
+            return self.contents  # type: ignore[return-value]
+        self.looked_at, self.look_at = now, now + LOOK_AGAIN_AFTER
         if self.contents is None or self.reload(self.contents):
             self.look()
         assert self.contents is not None
@@ -856,7 +856,7 @@ class SystemFile(Generic[T]):
         whole = version is not None and self.find_version() == version
         if whole or self.contents is None:
             self.version = version if whole else None
-            self.looked_at = self.looked_at if whole else -math.inf
+            self.look_at = self.look_at if whole else -math.inf
             self.contents = self.parse_lines(lines)
 
     def find_version(self) -> tuple[int, ...]:
@@ -1558,29 +1558,24 @@ class LoopResolver:
         self.turns = Turns(max_sockets)
         self.cache = Cache(loop, self.ask, max_cache_size)
 
-    def candidates(self, name: str, qtype: int, now: float) -> tuple[bytes, ...]:
-        """The names to ask for. Raises TypeError, ValueError or InvalidName for what cannot be asked."""
-        if not isinstance(name, str):
-            raise TypeError(f'the name to resolve is a str, and {name!r} is none')
-        if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
-            raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
-        if not self.uses_resolv_conf:
-            return candidates(name, (), 0)
-        conf = self.resolv_conf.read(now)
-        return candidates(name, conf.search, conf.ndots)
-
-    def kept(self, fqdns: tuple[bytes, ...], qtype: int, now: float) -> tuple[Value, ...] | None:
-        """The records in the cache for the name to ask for first, where nothing comes before them."""
-        if not fqdns or self.get_host is not None:
+    def kept(self, name: str, qtype: int) -> tuple[Value, ...] | None:
+        """The records in the cache for the name to ask for first, where nothing comes before them. All other cases are for `resolve`."""
+        if self.get_host is not None or not isinstance(name, str) or not isinstance(qtype, int):
             return None
+        now = self.loop.time()
         hosts = self.hosts.read(now)
-        if fqdns[0] in hosts or fqdns[-1] in hosts:
+        fqdns = self.candidates(name, now) if self.uses_resolv_conf else candidates(name, (), 0)
+        if not fqdns or fqdns[0] in hosts or fqdns[-1] in hosts:
             return None
         answer = self.cache.kept((fqdns[0], qtype), now)
         return answer.records if answer else None
 
-    async def resolve(self, name: str, fqdns: tuple[bytes, ...], qtype: int) -> tuple[Value, ...]:
-        """The records of the first of these names that has some."""
+    async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
+        if not isinstance(name, str):
+            raise TypeError(f'the name to resolve is a str, and {name!r} is none')
+        if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
+            raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
+        fqdns = self.candidates(name, self.loop.time())
         if not fqdns:
             return resolve_literal(name, qtype)
         as_given = fqdns[0]
@@ -1595,6 +1590,12 @@ class LoopResolver:
             if fqdn == as_given:
                 missing = answer
         raise does_not_exist(Question(as_given, qtype), missing, [fqdn for fqdn in fqdns if fqdn != as_given])
+
+    def candidates(self, name: str, now: float) -> tuple[bytes, ...]:
+        if not self.uses_resolv_conf:
+            return candidates(name, (), 0)
+        conf = self.resolv_conf.read(now)
+        return candidates(name, conf.search, conf.ndots)
 
     async def look_up(self, fqdn: bytes, qtype: int) -> Answer:
         """The records of a name, or of what it is an alias of; or that there are none."""
@@ -1719,9 +1720,7 @@ def Resolver(  # noqa: N802
                 if other.is_closed():
                     in_loop.pop(other, None)
             resolver = in_loop[loop] = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
-        now = loop.time()
-        fqdns = resolver.candidates(name, qtype, now)
-        return resolver.kept(fqdns, qtype, now) or await resolver.resolve(name, fqdns, qtype)
+        return resolver.kept(name, qtype) or await resolver.resolve(name, qtype)
 
     def clear_cache() -> None:
         """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""
