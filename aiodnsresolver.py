@@ -31,6 +31,7 @@ import heapq
 import io
 import ipaddress
 import itertools
+import json
 import logging
 import math
 import os
@@ -53,6 +54,8 @@ __all__ = [
     'BadAddress',
     'BytesExpiresAt',
     'DoesNotExist',
+    'GetHost',
+    'GetNameservers',
     'IPv4AddressExpiresAt',
     'IPv6AddressExpiresAt',
     'InvalidName',
@@ -70,6 +73,7 @@ __all__ = [
     'ResourceRecord',
     'ResponseCodeError',
     'TemporaryResolverError',
+    'TransformFqdn',
     'mix_case',
     'pack',
     'parse',
@@ -1748,16 +1752,38 @@ def main(args: Sequence[str] | None = None) -> int:
     return status
 
 
+HELP = """
+Prints a line for each address: TTL in seconds (-: never expires), type, name and address, with tabs between. Of several names the
+shorter ones are filled up with spaces, so that the addresses line up.
+
+examples:
+  %(prog)s www.example.com                 both families, by the nameservers of /etc/resolv.conf
+  %(prog)s www.example.com AAAA            IPv6 alone, as with -6
+  %(prog)s db cache.internal -4            several names; short ones by the search list
+  %(prog)s example.com. --nameserver 192.0.2.53 --nameserver '[2001:db8::53]:5353'
+                                                        a final dot: no search list; the nameservers in turn
+  %(prog)s www.example.com | cut -f 4      the addresses alone
+"""
+EXIT_STATUS = """
+exit status: 0 when there is an address of either family, 1 when there is none, 2 when that is not to be known now, and for a
+wrong call; of several names, the worst
+"""
+OTHER_TYPES = frozenset(['ANY', 'CAA', 'CNAME', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'TXT'])
+
+
 def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='python -m aiodnsresolver',
         allow_abbrev=False,
-        usage='%(prog)s NAME... [A|AAAA ...] [--nameserver IP[:PORT]]... [--timeout SECONDS]',
-        description='Prints a line for each address: TTL in seconds (-: never expires), type, name and address, with tabs between.',
-        epilog='Exit status: 0 when there is an address of either family, 1 when there is none, 2 when that is not to be known now, '
-        'and for a wrong call; of several names, the worst.',
+        usage='%(prog)s NAME... [A|AAAA ...] [-4] [-6] [--json] [--nameserver IP[:PORT]]... [--timeout SECONDS]',
+        description=HELP,
+        epilog=EXIT_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('words', nargs='+', metavar='NAME', help='a name, as people write it; or A or AAAA, for this family alone')
+    parser.add_argument('-4', dest='families', default=[], action='append_const', const='A', help='IPv4 alone, as the word A')
+    parser.add_argument('-6', dest='families', action='append_const', const='AAAA', help='IPv6 alone, as the word AAAA')
+    parser.add_argument('--json', action='store_true', help='print an object a line: name, type, address, ttl (null: never expires)')
     parser.add_argument(
         '--nameserver',
         action='append',
@@ -1768,13 +1794,17 @@ def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--timeout', type=parse_timeout, metavar='SECONDS', help='for each try (0.5)')
     parser.add_argument('--version', action='version', version=__version__)
     options = parser.parse_args(args)
-    options.qtypes = [qtype for qtype in (TYPES.A, TYPES.AAAA) if qtype.name in options.words] or [TYPES.A, TYPES.AAAA]
+    options.qtypes = [qtype for qtype in (TYPES.A, TYPES.AAAA) if qtype.name in options.words + options.families] or [TYPES.A, TYPES.AAAA]
     options.names = [word for word in options.words if word not in ('A', 'AAAA')]
     if not options.names:
         parser.error('a NAME is needed')
     for name in options.names:
         if name.startswith('@'):
             parser.error(f'{name} is no name: a nameserver is given by --nameserver {name[1:]}')
+        if name in OTHER_TYPES:
+            parser.error(f'{name}: addresses alone are looked up, of type A or AAAA (for a name like that, add a final dot)')
+        if '://' in name:
+            parser.error(f'{name} is a URL: what is looked up is the name in it')
     return options
 
 
@@ -1816,11 +1846,10 @@ def resolver_of(options: argparse.Namespace) -> Callable[[str, int], Awaitable[t
 async def print_addresses(options: argparse.Namespace) -> int:
     """Asks for all at once, prints in the order of the call, and says the exit status."""
     resolve = resolver_of(options)
-    statuses = []
-    for name in options.names:
-        results = await asyncio.gather(*(resolve(name, qtype) for qtype in options.qtypes), return_exceptions=True)
-        statuses.append(print_results(name, dict(zip(options.qtypes, results, strict=True))))
-    return max(statuses)
+    calls = [resolve(name, qtype) for name in options.names for qtype in options.qtypes]
+    results = iter(await asyncio.gather(*calls, return_exceptions=True))
+    width = 0 if options.json else max(len(printable(name)) for name in options.names)
+    return max([print_results(name, {qtype: next(results) for qtype in options.qtypes}, width) for name in options.names])
 
 
 def printable(name: str) -> str:
@@ -1829,13 +1858,16 @@ def printable(name: str) -> str:
     return name.encode(encoding, 'backslashreplace').decode(encoding)
 
 
-def print_results(name: str, results: dict[TYPES, Any]) -> int:
-    """Prints what came of one name, and says the exit status."""
+def print_results(name: str, results: dict[TYPES, Any], width: int) -> int:
+    """Prints what came of one name, filled up to a width or, where that is 0, as JSON; and says the exit status."""
     now = asyncio.get_running_loop().time()
     found = [(qtype, address) for qtype, addresses in results.items() if isinstance(addresses, tuple) for address in addresses]
     for qtype, address in found:
-        ttl = '-' if address.expires_at == math.inf else max(0, math.ceil(address.expires_at - now))
-        print(ttl, qtype.name, printable(name), address, sep='\t')
+        ttl = None if address.expires_at == math.inf else max(0, math.ceil(address.expires_at - now))
+        if width:
+            print('-' if ttl is None else ttl, qtype.name, printable(name).ljust(width), address, sep='\t')
+        else:
+            print(json.dumps({'name': name, 'type': qtype.name, 'address': str(address), 'ttl': ttl}))
     errors = [error for error in results.values() if not isinstance(error, tuple) and not (found and isinstance(error, DoesNotExist))]
     for error in errors:
         if not isinstance(error, ResolverError):

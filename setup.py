@@ -15,6 +15,8 @@ setuptools.setup(
     license='MIT',
     python_requires='>=3.10',
     py_modules=['aiodnsresolver'],
+    packages=['aiodnsresolver-stubs'],  # a single module cannot carry a py.typed (PEP 561)
+    package_data={'aiodnsresolver-stubs': ['__init__.pyi']},
     keywords=['dns', 'resolver', 'asyncio', 'aiohttp', 'stub resolver'],
     classifiers=[
         'Development Status :: 4 - Beta',
@@ -32,16 +34,25 @@ setuptools.setup(
         'Topic :: Software Development :: Libraries :: Python Modules',
     ],
     extras_require={
+        'benchmark': [
+            'aiodns>=4.0',
+            'async_dns>=2.0',
+            'dnspython>=2.6',
+            'uvloop>=0.19; platform_system != "Windows"',
+        ],
         'test': [
             'aiohttp>=3.10',
             'coverage>=7.4',
             'dnspython>=2.6',
             'hypothesis>=6.100',
-            'mypy>=1.10',
+            'httpx>=0.27',
+            'mypy>=1.18',
+            'pyright>=1.1.380',
             'pytest>=8.4',
             'pytest-asyncio>=1.0',
             'pytest-timeout>=2.3',
             'ruff>=0.5',
+            'tornado>=6.4',
             'uvloop>=0.19; platform_system != "Windows"',
         ],
     },

@@ -15,12 +15,15 @@ import os
 import pathlib
 import pickle
 import re
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import types
 import unittest
 import unittest.mock
 
@@ -32,10 +35,12 @@ import dns.name
 import dns.rcode
 import dns.rdata
 import dns.rrset
+import httpx
 import hypothesis
 import hypothesis.strategies as st
 import pytest
 import pytest_asyncio
+import tornado.simple_httpclient
 
 import aiodnsresolver as m
 from aiodnsresolver import (
@@ -3201,6 +3206,9 @@ def command(*args):
     return done.returncode, done.stdout, done.stderr
 
 
+JSON_LINES = [('localhost', '127.0.0.1', '0'), ('1.2.3.4', '1.2.3.4', 'null')]
+
+
 @pytest.mark.parametrize(
     ('args', 'status', 'out', 'err'),
     [
@@ -3213,8 +3221,24 @@ def command(*args):
         (['elsewhere.example', 'A'], 2, '', r'elsewhere.example A: .* answered REFUSED \(5 times\)\n'),
         (['a..b'], 2, '', r"'a..b' is no name: it has an empty label\n"),
         (['127.0.0.1', 'A'], 0, r'-\tA\t127.0.0.1\t127.0.0.1\n', ''),
-        (['nothing.zone.example', 'www.zone.example', 'A'], 1, r'\d+\tA\twww.zone.example\t192.0.2.1\n', 'nothing.zone.example A: .*\n'),
+        (
+            ['nothing.zone.example', 'www.zone.example', 'A'],
+            1,
+            r'\d+\tA\twww.zone.example    \t192.0.2.1\n',
+            'nothing.zone.example A: .*\n',
+        ),
         (['localhost', 'A'], 0, r'0\tA\tlocalhost\t127.0.0.1\n', ''),
+        (['www.zone.example', '-4'], 0, r'\d+\tA\twww.zone.example\t192.0.2.1\n', ''),
+        (['-6', 'www.zone.example'], 0, r'\d+\tAAAA\twww.zone.example\t2001:db8::1\n', ''),
+        (['-6', 'www.zone.example', '-4'], 0, r'\d+\tA\t.*\n\d+\tAAAA\t.*\n', ''),
+        (['localhost', 'www.zone.example', '-4'], 0, r'0\tA\tlocalhost       \t127.0.0.1\n\d+\tA\twww.zone.example\t192.0.2.1\n', ''),
+        (
+            ['localhost', '1.2.3.4', '-4', '--json'],
+            0,
+            ''.join(f'{{"name": "{name}", "type": "A", "address": "{ip}", "ttl": {ttl}}}\n' for name, ip, ttl in JSON_LINES),
+            '',
+        ),
+        (['nothing.zone.example', 'A', '--json'], 1, '', r'nothing.zone.example A: does not exist: .*\n'),
     ],
 )
 def test_the_command_prints_addresses_or_says_why_not(nsd, args, status, out, err):
@@ -3230,6 +3254,9 @@ def test_the_command_prints_addresses_or_says_why_not(nsd, args, status, out, er
         ([], 'NAME'),
         (['A'], 'a NAME is needed'),
         (['x', '@127.0.0.1'], '--nameserver 127.0.0.1'),
+        (['-4'], 'NAME'),
+        (['example.com', 'MX'], 'MX: addresses alone are looked up'),
+        (['http://www.example.com/'], 'the name in it'),
         (['x', '--time', '1'], '--time'),
         (['x', '--timeout', 'soon'], "'soon' is no number of seconds"),
         (['x', '--timeout', '0'], "'0' is no number of seconds"),
@@ -3258,6 +3285,31 @@ def test_a_wrong_call_of_the_command_is_told_with_status_2(capsys, args, says):
 )
 def test_a_nameserver_of_the_command_is_understood(word, expected):
     assert m.parse_nameserver(word) == expected
+
+
+def test_the_help_of_the_command_teaches_by_examples_that_are_right(capsys):
+    with pytest.raises(SystemExit) as caught:
+        m.main(['--help'])
+    text = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert '%' not in text
+    examples = [
+        shlex.split(line.split('  ')[0].split('|')[0]) for line in re.findall(r'^  (python -m aiodnsresolver .*)$', text, re.MULTILINE)
+    ]
+    assert len(examples) == 5
+    assert [m.parse_arguments(example[3:]).qtypes for example in examples[:3]] == [[1, 28], [28], [1]]
+    assert m.parse_arguments(examples[3][3:]).nameserver == [('192.0.2.53', 53), ('2001:db8::53', 5353)]
+
+
+def test_ctrl_c_ends_the_command_without_a_traceback(nameserver):
+    call = [sys.executable, '-m', 'aiodnsresolver', 'www.example.com', '--timeout', '30', '--nameserver']
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(('127.0.0.1', 0))
+        with subprocess.Popen([*call, '127.0.0.1:{1}'.format(*silent.getsockname())], stdout=-1, stderr=-1, cwd=HERE) as process:
+            silent.recv(512)  # it waits for the reply to this
+            process.send_signal(signal.SIGINT)
+            assert process.communicate(timeout=10) == (b'', b'')
+    assert process.returncode == 130
 
 
 def test_the_command_shows_what_its_output_can_and_minds_no_closed_pipe():
@@ -3343,7 +3395,7 @@ def test_the_readme_has_the_commands_that_ci_runs():
     assert "python -m pip install '.[test]' && python -m pytest" in (HERE / '.ci' / 'run').read_text()
 
 
-def test_every_python_block_of_the_readme_runs(anything, capsys):
+def test_every_python_block_of_the_readme_runs(anything, families, capsys):
     with every_nameserver_is(anything), contextlib.closing(asyncio.new_event_loop()) as loop:
         try:
             runner, _ = loop.run_until_complete(start_web(['127.0.0.1'], 80))
@@ -3354,12 +3406,13 @@ def test_every_python_block_of_the_readme_runs(anything, capsys):
             shared = {}
             serving.start()
             try:
+                shared.update(readme_names('addresses_of'), Resolving=readme_names('Resolving')['Resolving'])
                 for block in BLOCKS:
                     code = compile(block, 'README.md', 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
                     if code.co_flags & inspect.CO_COROUTINE:
                         readme_loop.run_until_complete(eval(code, shared))
                     else:
-                        exec(code, {'__name__': '__main__'} if 'asyncio.run(' in block else shared)
+                        exec(code, {'__name__': '__main__'} if 'async def main' in block else shared)
             finally:
                 logging.getLogger('aiodnsresolver').setLevel(logging.NOTSET)
                 loop.call_soon_threadsafe(loop.stop)
@@ -3368,16 +3421,26 @@ def test_every_python_block_of_the_readme_runs(anything, capsys):
     out = capsys.readouterr().out.splitlines()
     assert len(BLOCKS) >= 9
     assert out[0] == '127.0.0.1'
-    assert '200' in out
+    assert out.count('200') == 3  # aiohttp, tornado, httpx
     assert '10.0.0.7' in ''.join(out)
     assert any(line.startswith('nobody could say, later one may: www.example.com AAAA: ') for line in out)
 
 
-def readme_class(name):
-    (block,) = [block for block in BLOCKS if f'class {name}' in block]
+def readme_names(*names):
+    """What the block of the README that defines the first of these names defines, and what the others do; its main() is not run."""
     found = {}
-    exec(block.replace('asyncio.run(main())', ''), found)
-    return found[name]
+    for name in names:
+        (block,) = [block for block in BLOCKS if re.search(rf'^(class|async def) {name}\b', block, re.MULTILINE)]
+        exec(re.sub(r'^(asyncio\.run|loop = ).*', '', block, flags=re.MULTILINE | re.DOTALL), found)
+    return found
+
+
+@pytest.fixture
+def families(monkeypatch):
+    """The module that the README has its readers save."""
+    module = types.ModuleType('families')
+    vars(module).update(readme_names('addresses_of'))
+    monkeypatch.setitem(sys.modules, 'families', module)
 
 
 def web_zone(query):
@@ -3398,23 +3461,30 @@ def web_zone(query):
     return a(known[name][qtype])(query) if qtype in known[name] else nodata(query)
 
 
-async def web_scenario(use):
+@contextlib.asynccontextmanager
+async def web(hosts=('127.0.0.1', '::1')):
+    """A web server, and a scripted nameserver that has names for it."""
     server = Scripted('127.0.0.1', [web_zone])
-    runner, port = await start_web(['127.0.0.1', '::1'])
-    resolver = readme_class('AioHttpResolver')(get_host=no_host, get_nameservers=rounds(server))
+    runner, port = await start_web(hosts)
     try:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0)) as session:
-            await use(session, port, server)
+        yield server, port
     finally:
-        await resolver.close()
-        await resolver.close()
         await runner.cleanup()
         server.close()
 
 
+async def web_scenario(use):
+    async with web() as (server, port):
+        resolver = readme_names('AioHttpResolver')['AioHttpResolver'](get_host=no_host, get_nameservers=rounds(server))
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0)) as session:
+            await use(session, port, server)
+        await resolver.close()
+        await resolver.close()
+
+
 @pytest.mark.parametrize('loop_factory', LOOPS)
 @pytest.mark.parametrize(('name', 'expected'), [('both', '127.0.0.1|::1'), ('four', '127.0.0.1'), ('six', '::1'), ('half', '::1')])
-def test_aiohttp_gets_whichever_families_exist(loop_factory, name, expected):
+def test_aiohttp_gets_whichever_families_exist(families, loop_factory, name, expected):
     async def use(session, port, server):
         async with session.get(f'http://{name}.example:{port}/') as got:
             assert re.fullmatch(f'hello {name}.example:{port} from ({expected})', await got.text())
@@ -3432,7 +3502,7 @@ def test_aiohttp_gets_whichever_families_exist(loop_factory, name, expected):
         ('a' * 64 + '.example', socket.EAI_NONAME, '64 octets'),
     ],
 )
-def test_aiohttp_shows_our_message(loop_factory, name, code, says):
+def test_aiohttp_shows_our_message(families, loop_factory, name, code, says):
     async def use(session, port, _):
         with pytest.raises(aiohttp.ClientConnectorDNSError, match=says) as caught:
             await session.get(f'http://{name}:{port}/')
@@ -3442,7 +3512,7 @@ def test_aiohttp_shows_our_message(loop_factory, name, code, says):
 
 
 @pytest.mark.parametrize('loop_factory', LOOPS)
-def test_five_hundred_requests_of_aiohttp_at_once_some_of_them_cancelled(loop_factory):
+def test_five_hundred_requests_of_aiohttp_at_once_some_of_them_cancelled(families, loop_factory):
     async def use(session, port, server):
         async def get(wait):
             async with session.get(f'http://both.example:{port}/?wait={wait}') as got:
@@ -3457,3 +3527,76 @@ def test_five_hundred_requests_of_aiohttp_at_once_some_of_them_cancelled(loop_fa
         assert len(server.queries) <= 4
 
     run(web_scenario(use), loop_factory)
+
+
+@pytest.mark.parametrize('loop_factory', LOOPS)
+def test_many_sessions_of_aiohttp_share_a_resolver(families, loop_factory):
+    async def main():
+        async with web() as (server, port):
+            resolver = readme_names('AioHttpResolver')['AioHttpResolver'](get_host=no_host, get_nameservers=rounds(server))
+            for _ in range(3):
+                async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)) as session:
+                    for _ in range(2):
+                        async with session.get(f'http://both.example:{port}/') as got:
+                            assert got.status == 200
+            assert len(server.queries) == 2  # one a family, though each session that ended closed its connector
+            await resolver.close()
+
+    run(main(), loop_factory)
+
+
+@pytest.mark.parametrize('loop_factory', LOOPS)
+def test_tornado_gets_whichever_families_exist_and_our_message(families, loop_factory):
+    async def main():
+        async with web() as (server, port):
+            resolver = readme_names('TornadoResolver')['TornadoResolver'](get_host=no_host, get_nameservers=rounds(server))
+            client = tornado.simple_httpclient.SimpleAsyncHTTPClient(force_instance=True, max_clients=500, resolver=resolver)
+            try:
+                for name, expected in (('both', '127.0.0.1|::1'), ('four', '127.0.0.1'), ('six', '::1'), ('half', '::1')):
+                    got = await client.fetch(f'http://{name}.example:{port}/')
+                    assert re.fullmatch(f'hello {name}.example:{port} from ({expected})', got.body.decode())
+                asked = len(server.queries)
+                many = await asyncio.gather(*(client.fetch(f'http://both.example:{port}/') for _ in range(500)))
+                assert [got.code for got in many] == [200] * 500
+                assert len(server.queries) == asked
+                for name, code in (('nothing', socket.EAI_NONAME), ('broken', socket.EAI_AGAIN)):
+                    with pytest.raises(socket.gaierror, match=f'{name}.example A: ') as caught:
+                        await client.fetch(f'http://{name}.example:{port}/')
+                    assert caught.value.errno == code
+            finally:
+                client.close()
+                resolver.close()
+                resolver.close()
+
+    run(main(), loop_factory)
+
+
+@pytest.mark.parametrize('name', ['ResolvingLoop', 'ResolvingUvloop'])
+def test_a_loop_that_resolves_serves_httpx_and_streams(families, name):
+    server = None
+
+    async def get_nameservers(_):
+        yield 5, server.at
+
+    def loop_factory():
+        return readme_names('addresses_of', 'Resolving', name)[name](get_host=no_host, get_nameservers=get_nameservers)
+
+    async def main():
+        nonlocal server
+        async with web() as (server, port), httpx.AsyncClient(trust_env=False) as client:
+            for host, expected in (('both', '127.0.0.1|::1'), ('four', '127.0.0.1'), ('six', '::1'), ('half', '::1')):
+                got = await client.get(f'http://{host}.example:{port}/')
+                assert re.fullmatch(f'hello {host}.example:{port} from ({expected})', got.text)
+                _, writer = await asyncio.open_connection(f'{host}.example', port)
+                assert re.fullmatch(expected, writer.get_extra_info('peername')[0])
+                writer.close()
+                await writer.wait_closed()
+            with pytest.raises(httpx.ConnectError, match='nothing.example A: does not exist'):
+                await client.get(f'http://nothing.example:{port}/')
+            with pytest.raises(socket.gaierror, match='nothing.example A: does not exist'):
+                await asyncio.open_connection('nothing.example', port)
+            assert {query[0].lower() for query in server.queries} == {
+                f'{host}.example' for host in ('both', 'four', 'six', 'half', 'nothing')
+            }
+
+    run(main(), loop_factory)

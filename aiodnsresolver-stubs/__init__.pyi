@@ -1,0 +1,150 @@
+import asyncio
+import enum
+import ipaddress
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, overload, type_check_only
+
+from typing_extensions import disjoint_base
+
+__all__ = [
+    'QUESTION',
+    'RESPONSE',
+    'TYPES',
+    'AliasChainTooLong',
+    'BadAddress',
+    'BytesExpiresAt',
+    'DoesNotExist',
+    'GetHost',
+    'GetNameservers',
+    'IPv4AddressExpiresAt',
+    'IPv6AddressExpiresAt',
+    'InvalidName',
+    'MalformedMessage',
+    'Message',
+    'NameDoesNotExist',
+    'NameserverRefused',
+    'NameserverUnreachable',
+    'NoRecords',
+    'PointerLoop',
+    'QuestionRecord',
+    'Resolver',
+    'ResolverError',
+    'ResolverTimeout',
+    'ResourceRecord',
+    'ResponseCodeError',
+    'TemporaryResolverError',
+    'TransformFqdn',
+    'mix_case',
+    'pack',
+    'parse',
+    'recvfrom',
+]
+
+__version__: Final[str]
+
+class TYPES(enum.IntEnum):
+    A = 1
+    CNAME = 5
+    TXT = 16
+    AAAA = 28
+
+QUESTION: Final = 0
+RESPONSE: Final = 1
+
+class QuestionRecord(NamedTuple):
+    name: bytes
+    qtype: int
+    qclass: int
+
+class ResourceRecord(NamedTuple):
+    name: bytes
+    qtype: int
+    qclass: int
+    ttl: int
+    rdata: bytes
+
+class Message(NamedTuple):
+    qid: int
+    qr: int
+    opcode: int
+    aa: int
+    tc: int
+    rd: int
+    ra: int
+    z: int
+    rcode: int
+    qd: Sequence[QuestionRecord]
+    an: Sequence[ResourceRecord]
+    ns: Sequence[ResourceRecord]
+    ar: Sequence[ResourceRecord]
+
+class ResolverError(Exception): ...
+class InvalidName(ResolverError, ValueError): ...
+class DoesNotExist(ResolverError): ...
+class NameDoesNotExist(DoesNotExist): ...
+class NoRecords(DoesNotExist): ...
+class TemporaryResolverError(ResolverError): ...
+class ResolverTimeout(TemporaryResolverError, asyncio.TimeoutError): ...
+class NameserverRefused(TemporaryResolverError, ConnectionRefusedError): ...
+class NameserverUnreachable(TemporaryResolverError, OSError): ...
+
+class ResponseCodeError(TemporaryResolverError):
+    rcode: int
+    def __init__(self, message: str, rcode: int = 2) -> None: ...
+
+class BadAddress(ResolverError, ipaddress.AddressValueError): ...
+class AliasChainTooLong(ResolverError): ...
+class MalformedMessage(ResolverError, ValueError): ...
+class PointerLoop(MalformedMessage): ...
+
+class IPv4AddressExpiresAt(ipaddress.IPv4Address):
+    expires_at: float
+    def __init__(self, address: object, expires_at: float) -> None: ...
+    def __add__(self, other: int) -> IPv4AddressExpiresAt: ...
+    def __sub__(self, other: int) -> IPv4AddressExpiresAt: ...
+
+class IPv6AddressExpiresAt(ipaddress.IPv6Address):
+    expires_at: float
+    def __init__(self, address: object, expires_at: float) -> None: ...
+    def __add__(self, other: int) -> IPv6AddressExpiresAt: ...
+    def __sub__(self, other: int) -> IPv6AddressExpiresAt: ...
+
+@disjoint_base
+class BytesExpiresAt(bytes):
+    expires_at: float
+    def __new__(cls, value: bytes, expires_at: float) -> BytesExpiresAt: ...
+
+GetHost: TypeAlias = Callable[[bytes, int], Awaitable[Any]]
+GetNameservers: TypeAlias = Callable[[bytes], AsyncGenerator[tuple[Any, ...]]]
+TransformFqdn: TypeAlias = Callable[[bytes], bytes]
+
+# For annotations alone: `if TYPE_CHECKING: from aiodnsresolver import Resolve`.
+@type_check_only
+class Resolve(Protocol):
+    @overload
+    def __call__(self, name: str, qtype: Literal[TYPES.A]) -> Coroutine[Any, Any, tuple[IPv4AddressExpiresAt, ...]]: ...
+    @overload
+    def __call__(self, name: str, qtype: Literal[TYPES.AAAA]) -> Coroutine[Any, Any, tuple[IPv6AddressExpiresAt, ...]]: ...
+    @overload
+    def __call__(self, name: str, qtype: Literal[TYPES.TXT, TYPES.CNAME]) -> Coroutine[Any, Any, tuple[BytesExpiresAt, ...]]: ...
+    @overload
+    def __call__(
+        self, name: str, qtype: Literal[TYPES.A, TYPES.AAAA]
+    ) -> Coroutine[Any, Any, tuple[IPv4AddressExpiresAt, ...] | tuple[IPv6AddressExpiresAt, ...]]: ...
+    @overload
+    def __call__(self, name: str, qtype: int) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
+
+def Resolver(
+    get_host: GetHost | None = None,
+    get_nameservers: GetNameservers | None = None,
+    transform_fqdn: TransformFqdn = ...,
+    *,
+    timeout: float | None = None,
+    max_sockets: int = 256,
+    max_cache_size: int = 10_000,
+) -> tuple[Resolve, Callable[[], None]]: ...
+def mix_case(fqdn: bytes) -> bytes: ...
+def pack(message: Message) -> bytes: ...
+def parse(data: bytes) -> Message: ...
+async def recvfrom(loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int) -> tuple[bytes, Any]: ...
