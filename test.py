@@ -14,6 +14,7 @@ import math
 import os
 import pathlib
 import pickle
+import random
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 import types
@@ -34,9 +36,12 @@ import dns.message
 import dns.name
 import dns.rcode
 import dns.rdata
+import dns.rdataclass
+import dns.rdatatype
 import dns.rrset
 import httpx
 import hypothesis
+import hypothesis.stateful
 import hypothesis.strategies as st
 import pytest
 import pytest_asyncio
@@ -73,6 +78,7 @@ class Clock:
 
     def __init__(self, loop):
         self.now = 1000.0
+        self.busy = 0
         select = loop._selector.select
 
         def select_or_jump(timeout=None):
@@ -81,6 +87,8 @@ class Clock:
                 return select(5)  # nothing will ever happen, unless a signal comes: the test hangs, and is to be seen to
             if not events:
                 self.now += max(0, timeout)
+            self.busy = self.busy + 1 if events else 0
+            assert self.busy < 100_000, 'a socket stays readable, and nobody reads it'
             return events
 
         loop.time = lambda: self.now
@@ -2168,6 +2176,106 @@ def test_what_is_remembered_is_the_fault_of_the_nameserver(error, fault):
     assert m.is_fault_of_nameserver(error) is fault
 
 
+# --- Containers: nameservers that behave as Docker's and Kubernetes' do ----------------------------------------------------------------------
+
+
+def docker(query):
+    """Containers have an address of IPv4, for 600 s; of IPv6 they have none, without an SOA; what is above 512 octets is cut off (moby, resolver.go)."""
+    name, qtype = query.question[0].name.to_text(omit_final_dot=True).lower(), query.question[0].rdtype
+    containers = {'web': ['172.18.0.2'], 'big': [f'172.18.1.{i}' for i in range(40)]}
+    if name not in containers:
+        return zone(www_example_com='192.0.2.1')(query)
+    if qtype != TYPES.A:
+        return nodata_without_soa(query)
+    wire = a(*containers[name], ttl=600)(query)
+    fitting, flags = containers[name], dns.flags.RA
+    while len(wire) > 512:
+        fitting, flags = fitting[:-1], dns.flags.RA | dns.flags.TC
+        wire = reply(*(f'? 600 IN A {address}' for address in fitting), flags=flags)(query)
+    return wire
+
+
+@pytest.mark.parametrize(
+    ('name', 'search', 'asked'),
+    [
+        ('web', '', ['web']),
+        ('web', 'lan.example', ['web']),  # Docker copies what the host searches
+        ('Web', '', ['web']),
+        ('www.example.com', 'lan.example', ['www.example.com']),
+        ('big', '', ['big']),
+    ],
+)
+async def test_docker_is_asked_once_for_names_of_containers_and_others(nameserver, name, search, asked):
+    server = nameserver(docker, address='127.0.0.11')
+    with system(server, options='ndots:0', search=search):
+        resolve, _ = Resolver()
+        addresses = await resolve(name, TYPES.A)
+        assert server.names == asked
+        assert all(isinstance(address, IPv4AddressExpiresAt) for address in addresses)
+        if name == 'big':
+            assert [str(address) for address in addresses] == [f'172.18.1.{i}' for i in range(30)]  # those that 512 octets have room for
+            assert len(server.queries) == 1  # and TC with records in it is an answer
+
+
+async def test_docker_gives_a_container_no_address_of_ipv6_and_that_is_not_kept_nor_in_the_way(nameserver):
+    server = nameserver(docker, address='127.0.0.11')
+    with system(server, options='ndots:0'):
+        resolve, _ = Resolver()
+        for _ in range(3):
+            four, six = await asyncio.gather(resolve('web', TYPES.A), resolve('web', TYPES.AAAA), return_exceptions=True)
+            assert texts(four) == ['172.18.0.2']
+            assert isinstance(six, m.NoRecords)
+        assert [qtype for _, qtype, *_ in server.queries] == [1, 28, 28, 28]
+        assert 599 < four[0].expires_at - now() <= 600
+
+
+async def test_a_name_that_docker_does_not_know_is_looked_for_where_the_host_searches(nameserver):
+    server = nameserver(docker, address='127.0.0.11')
+    with system(server, options='ndots:0', search='lan.example'):
+        resolve, _ = Resolver()
+        with pytest.raises(m.NameDoesNotExist, match=r'nothing A: does not exist.* search list: nothing.lan.example'):
+            await resolve('nothing', TYPES.A)
+    assert server.names == ['nothing', 'nothing.lan.example']
+
+
+KUBERNETES = {'search': 'prod.svc.cluster.local svc.cluster.local cluster.local', 'options': 'ndots:5'}
+
+
+def cluster(query):
+    """Services have TTL 5, and what there is not is so for 5 s (CoreDNS, plugin kubernetes)."""
+    name = query.question[0].name.to_text(omit_final_dot=True).lower()
+    services = {'db.prod.svc.cluster.local': '10.96.0.7', 'api.other.svc.cluster.local': '10.96.0.8'}
+    if name == 'www.example.com':
+        return a('192.0.2.1')(query)
+    soa = ['cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.local. 1 7200 1800 86400 5']
+    return a(services[name], ttl=5)(query) if name in services else reply(authority=soa, rcode=3)(query)
+
+
+@pytest.mark.parametrize(
+    ('name', 'queries', 'last'),
+    [
+        ('db', 1, 'db.prod.svc.cluster.local'),
+        ('api.other', 2, 'api.other.svc.cluster.local'),
+        ('db.prod.svc', 3, 'db.prod.svc.cluster.local'),
+        ('db.prod.svc.cluster.local', 4, 'db.prod.svc.cluster.local'),
+        ('db.prod.svc.cluster.local.', 1, 'db.prod.svc.cluster.local'),
+        ('www.example.com', 4, 'www.example.com'),
+        ('www.example.com.', 1, 'www.example.com'),
+    ],
+)
+async def test_kubernetes_is_asked_by_its_search_list_and_the_final_dot_saves_it(nameserver, name, queries, last):
+    server = nameserver(cluster, address='127.0.0.10')
+    with system(server, **KUBERNETES):
+        resolve, _ = Resolver()
+        await resolve(name, TYPES.A)
+        assert (len(server.queries), server.names[-1]) == (queries, last)
+        await resolve(name, TYPES.A)
+        assert len(server.queries) == queries  # neither what there is nor what there is not is asked for again
+        await asyncio.sleep(5)
+        await resolve(name, TYPES.A)
+        assert len(server.queries) == 2 * queries - (last == 'www.example.com')  # whose own TTL is longer
+
+
 # --- The bound on sockets -------------------------------------------------------------------------------------------------------------------
 
 
@@ -2799,6 +2907,408 @@ async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
     assert '192.0.2.1' in said[3]
 
 
+# --- A hostile and failing network --------------------------------------------------------------------------------------------------------------
+
+
+FORGERIES = [
+    edited(set_octet(0, lambda octet: octet ^ 0xFF)),  # another ID
+    wrong_case,
+    question_in(lambda name: 'x' + name),
+    edited(set_octet(2, lambda octet: octet & 0x7F)),  # a query
+    edited(set_octet(5, lambda _: 2)),  # two questions
+    lambda _: b'garbage' * 10,
+    lambda _: b'',
+    lambda _: b'\xff' * 65507,
+]
+
+
+@pytest.mark.slow
+async def test_ten_thousand_forged_datagrams_end_nothing_and_cost_one_read_each(nameserver, monkeypatch):
+    reads = []
+    receive = m.Poller.receive
+    monkeypatch.setattr(m.Poller, 'receive', lambda poller, sock: reads.append(sock) or receive(poller, sock))
+
+    def flood(query):
+        forged = [forge(query) for forge in FORGERIES]
+        return [part for i in range(10_000) for part in (forged[i % len(forged)], 0.0)] + [a('192.0.2.1')(query)]
+
+    server = nameserver(flood)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1, timeout=5))
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert (len(server.queries), len(reads)) == (1, 10_001)
+
+
+async def test_what_is_beside_the_answer_poisons_no_other_name(nameserver):
+    poison = {'authority': ['bank.example. 999 IN NS ns.evil.example.'], 'additional': ['bank.example. 999 IN A 192.0.2.66']}
+    server = nameserver(reply('? 20 IN A 192.0.2.1', 'bank.example. 999 IN A 192.0.2.66', **poison), a('192.0.2.7'))
+    resolve, _ = resolver_for(server)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert texts(await resolve('bank.example', TYPES.A)) == ['192.0.2.7']
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        ['? 20 CH A 192.0.2.66'],
+        ['other.example. 20 IN A 192.0.2.66'],
+        ['? 20 IN AAAA 2001:db8::66'],
+        ['? 20 IN TXT "192.0.2.66"'],
+        ['other.example. 20 IN CNAME evil.example.', 'evil.example. 20 IN A 192.0.2.66'],
+        [],
+    ],
+)
+async def test_a_record_of_another_class_owner_type_or_section_is_never_used(nameserver, answer):
+    def make(query):
+        message = response(query, additional=['? 20 IN A 192.0.2.66'], authority=[SOA])
+        for text in answer:
+            owner, ttl, rdclass, rdtype, *rdata = text.split()
+            owner = query.question[0].name if owner == '?' else dns.name.from_text(owner)
+            rdclass = dns.rdataclass.from_text(rdclass)
+            if rdclass == dns.rdataclass.CH:
+                rdata = dns.rdata.GenericRdata(rdclass, dns.rdatatype.A, bytes([192, 0, 2, 66]))
+            else:
+                rdata = dns.rdata.from_text(rdclass, rdtype, ' '.join(rdata))
+            message.answer.append(dns.rrset.from_rdata(owner, int(ttl), rdata))
+        return message.to_wire()
+
+    resolve, _ = resolver_for(nameserver(make))
+    with pytest.raises(m.NoRecords):
+        await resolve('www.example.com', TYPES.A)
+
+
+TIMED_OUT, REFUSED_THERE = 'timed out after 1 s', 'refused: nothing listens there'
+
+
+@pytest.mark.parametrize('place', ['first', 'second', 'both', 'parallel'])
+@pytest.mark.parametrize(
+    ('replies', 'failure_takes', 'errors'),  # seconds until it is out; what its first and its second failure are called
+    [
+        ([silence], 1, [TIMED_OUT] * 2),
+        ([], 0, [REFUSED_THERE] * 2),  # closed
+        ([servfail], 0, ['answered SERVFAIL'] * 2),
+        ([refused], 0, ['answered REFUSED'] * 2),
+        ([formerr], 0, ['answered FORMERR'] * 2),
+        ([notimp], 0, ['answered NOTIMP'] * 2),
+        ([lame], 0, ['answered that it neither knows nor looks up the name (lame)'] * 2),
+        ([truncated_and_empty], 0, ['answered with a truncated reply that holds no record'] * 2),
+        ([wrong_case], 1, [TIMED_OUT] * 2),
+        ([dies], 1, [TIMED_OUT, REFUSED_THERE]),
+        ([after(1.5, a('192.0.2.66'))], 1, [TIMED_OUT, '192.0.2.66 after 1.5']),
+        ([silence, a('192.0.2.66')], 1, [TIMED_OUT, '192.0.2.66 after 2']),  # comes back
+    ],
+)
+async def test_a_failing_nameserver_in_every_place(nameserver, replies, failure_takes, errors, place):
+    bad, good = nameserver(*replies or [silence]), nameserver(a('192.0.2.1'), address='127.0.0.2')
+    also_bad = nameserver(*replies or [silence], address='127.0.0.3')
+    if not replies:
+        bad.close()
+        also_bad.close()
+    servers = {'first': [bad, good], 'second': [good, bad], 'both': [bad, also_bad], 'parallel': [bad, good]}[place]
+    given = [(1, *(server.at for server in servers))] if place == 'parallel' else [(1, server.at) for server in servers] * 2
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets(*given))
+    started = now()
+    if place != 'both':
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert now() == started + (failure_takes if place == 'first' else 0)
+        assert [len(server.queries) for server in (bad, good)] == [0 if place == 'second' or not replies else 1, 1]
+    elif ' after ' in errors[1] and errors[1] != TIMED_OUT:
+        address, _, seconds = errors[1].partition(' after ')
+        assert texts(await resolve('www.example.com', TYPES.A)) == [address]
+        assert now() == started + float(seconds)
+    else:
+        with pytest.raises(m.TemporaryResolverError) as caught:
+            await resolve('www.example.com', TYPES.A)
+        counts = [f'{errors[0]} (2 times)'] if errors[0] == errors[1] else errors
+        parts = [f'{server.text} {what}' for what in counts for server in servers]
+        assert str(caught.value).startswith(f'www.example.com A: {"; ".join(parts)}')
+        assert ('was ignored' in str(caught.value)) == (replies == [wrong_case])
+        assert now() == started + failure_takes * (2 if errors[0] != errors[1] else 4)
+        asked = {REFUSED_THERE: 0 if not replies else 1}.get(errors[1], 2)
+        assert [len(server.queries) for server in servers] == [asked, asked]
+
+
+@pytest.mark.slow
+async def test_with_a_third_of_all_datagrams_lost_whatever_was_answered_is_resolved(nameserver):
+    chance = random.Random(20261123)
+    answered = set()
+
+    def lossy(query):
+        if chance.random() < 0.3 or chance.random() < 0.3:  # on the way there, on the way back
+            return []
+        answered.add(query.question[0].name.to_text(omit_final_dot=True).lower())
+        return a('192.0.2.1')(query)
+
+    with system(nameserver(lossy), nameserver(lossy, address='127.0.0.2')):
+        resolve, _ = Resolver()
+        names = [f'n{i}.example' for i in range(10_000)]
+        results = await asyncio.gather(*(resolve(name, TYPES.A) for name in names), return_exceptions=True)
+    failed = {name for name, result in zip(names, results, strict=True) if not isinstance(result, tuple)}
+    assert failed == set(names) - answered
+    assert all(isinstance(result, (tuple, m.ResolverTimeout)) for result in results)
+    assert 0 < len(failed) < 50  # by chance one in a thousand
+
+
+async def test_five_thousand_look_ups_with_silent_nameservers_end_each_at_its_time(nameserver, monkeypatch):
+    counts = count_sockets(monkeypatch)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, nameserver(silence).at)))
+    started = now()
+
+    async def look_up(i):
+        with pytest.raises(m.ResolverTimeout):
+            await resolve(f'n{i}.example', TYPES.A)
+        return now() - started
+
+    assert await asyncio.gather(*(look_up(i) for i in range(5000))) == [i // 256 + 1 for i in range(5000)]
+    assert (len(counts), max(counts)) == (5000, 256)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('limit', 'left', 'count'),
+    [
+        (1024, None, 50_000),
+        (1024, 10, 2000),  # the application holds all others
+    ],
+)
+def test_many_more_names_than_descriptors_all_resolve(anything, limit, left, count):
+    code = f"""
+import asyncio, os, resource, sys
+sys.path.insert(0, {str(HERE)!r})
+from aiodnsresolver import TYPES, Resolver
+async def get_nameservers(_):
+    for _ in range(5):
+        yield 5, {anything!r}
+async def main():
+    resolve, _ = Resolver(get_nameservers=get_nameservers)
+    while {left} and len(os.listdir('/proc/self/fd')) < {limit} - {left}:
+        os.dup(0)
+    results = await asyncio.gather(*(resolve(f'n{{i}}.example', TYPES.A) for i in range({count})))
+    print(len(results), {{str(address) for result in results for address in result}})
+resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=100)
+    assert (done.stdout, done.stderr) == (f"{count} {{'127.0.0.1'}}\n", '')
+
+
+@pytest.mark.parametrize('error', [errno.EAFNOSUPPORT, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL, errno.EPERM])
+async def test_where_a_family_is_not_to_be_had_the_other_is_asked(nameserver, monkeypatch, error):
+    class OnlyFour(m.Socket):
+        def __new__(cls, family, kind):
+            if family == socket.AF_INET6:
+                raise OSError(error, os.strerror(error))
+            return super().__new__(cls, family, kind)
+
+    monkeypatch.setattr(m, 'Socket', OnlyFour)
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('2001:db8::53', 53)), (1, server.at)))
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason='asyncio has no TaskGroup before Python 3.11')
+async def test_a_task_group_of_look_ups_ends_as_one_of_sleeps(nameserver):
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((5, nameserver(silence).at)))
+
+    async def fail():
+        await asyncio.sleep(0.3)
+        raise ZeroDivisionError
+
+    started = now()
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: F821, PT012
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(resolve(name, TYPES.A)) for name in ('same.example', 'same.example', 'other.example')]
+            group.create_task(fail())
+    assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
+    assert all(task.cancelled() for task in tasks)
+    assert now() == started + 0.3
+
+
+MODES = {'answer': a('192.0.2.1', ttl=3), 'none': nxdomain, 'fault': servfail, 'silence': silence, 'late': after(1.2, a('192.0.2.1'))}
+
+
+class LookUps(hypothesis.stateful.RuleBasedStateMachine):
+    """Many look-ups of few names, with whatever order of replies, timeouts, cancellations and clearings of the cache."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.loop.set_exception_handler(lambda _, context: self.unseen.append(context))
+        self.unseen, self.tasks = [], []
+        Clock(self.loop)
+        self.step(self.begin())
+
+    async def begin(self):
+        self.server = Scripted('127.0.0.1', [lambda query: MODES[self.mode](query)])
+        self.mode = 'answer'
+        self.readers = readers_of(self.loop)
+        self.resolve, self.clear_cache = Resolver(get_host=no_host, get_nameservers=rounds(self.server, timeout=1, times=3), max_sockets=3)
+
+    def step(self, coroutine):
+        return self.loop.run_until_complete(coroutine)
+
+    @hypothesis.stateful.rule(mode=st.sampled_from(sorted(MODES)))
+    def reply_so(self, mode):
+        self.mode = mode
+
+    @hypothesis.stateful.rule(names=st.lists(st.sampled_from('abcdef'), min_size=1, max_size=6))
+    def look_up(self, names):
+        self.tasks += [self.loop.create_task(self.resolve(f'{name}.example', TYPES.A)) for name in names]
+
+    @hypothesis.stateful.rule(which=st.lists(st.integers(0, 50), max_size=4))
+    def cancel(self, which):
+        for index in which:
+            if index < len(self.tasks):
+                self.tasks[index].cancel()
+
+    @hypothesis.stateful.rule(steps=st.integers(1, 4))
+    def go_on(self, steps):
+        for _ in range(steps):
+            self.step(asyncio.sleep(0))
+
+    @hypothesis.stateful.rule(seconds=st.sampled_from([0.1, 0.999, 1, 1.2, 3, 10]))
+    def pass_time(self, seconds):
+        self.step(asyncio.sleep(seconds))
+
+    @hypothesis.stateful.rule()
+    def clear(self):
+        self.clear_cache()
+
+    @hypothesis.stateful.invariant()
+    def is_in_bounds(self):
+        resolver = self.resolver()
+        if resolver is not None:
+            assert len(resolver.poller.callbacks) <= resolver.turns.taken <= 3
+
+    def resolver(self):
+        (in_loop,) = (cell.cell_contents for cell in self.resolve.__closure__ if isinstance(cell.cell_contents, dict))
+        return in_loop.get(self.loop)
+
+    def teardown(self):
+        self.step(asyncio.sleep(1000))
+        for task in self.tasks:
+            assert task.done()
+            if not task.cancelled() and task.exception() is None:
+                assert texts(task.result()) == ['192.0.2.1']
+            elif not task.cancelled():
+                assert isinstance(task.exception(), (m.NameDoesNotExist, m.ResponseCodeError, m.ResolverTimeout))
+        resolver = self.resolver()
+        if resolver is not None:
+            assert (resolver.poller.epoll, resolver.poller.callbacks, resolver.poller.timer) == (None, {}, None)
+            assert (resolver.turns.taken, len(resolver.turns.queue), resolver.cache.in_flight) == (0, 0, {})
+        assert readers_of(self.loop) == self.readers
+        assert not asyncio.all_tasks(self.loop)
+        self.server.close()
+        self.loop.close()
+        gc.collect()
+        assert not self.unseen
+
+
+TestLookUps = LookUps.TestCase
+TestLookUps.settings = hypothesis.settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_million_look_ups_leave_memory_and_descriptors_as_the_first_ten_thousand(nsd):
+    code = f"""
+import asyncio, gc, os, sys
+sys.path.insert(0, {str(HERE)!r})
+from aiodnsresolver import TYPES, Resolver
+async def get_nameservers(_):
+    for _ in range(5):
+        yield 5, ('127.0.0.1', {nsd[1]})
+def measure():
+    gc.collect()
+    with open('/proc/self/statm') as file:
+        return int(file.read().split()[1]) * os.sysconf('SC_PAGESIZE'), len(os.listdir('/proc/self/fd')), len(gc.get_objects())
+async def main():
+    resolve, _ = Resolver(get_nameservers=get_nameservers, max_cache_size=1000)
+    for i in range(1_000_000):
+        await resolve(f'n{{i}}.wild.zone.example', TYPES.A)
+        if i == 20_000:
+            before = measure()
+    after = measure()
+    print(after[0] - before[0] < 2_000_000, after[1] == before[1], abs(after[2] - before[2]) < 500)
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=600)
+    assert (done.stdout, done.stderr) == ('True True True\n', '')
+
+
+async def test_a_look_up_leaves_nothing_to_the_garbage_collector(nameserver):
+    resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
+    await resolve('first.example', TYPES.A)
+    gc.collect()
+    gc.disable()
+    try:
+        for i in range(100):
+            await resolve(f'n{i}.example', TYPES.A)
+        assert gc.collect() < 100
+    finally:
+        gc.enable()
+
+
+def is_by_chance(counts):
+    """Pearson's chi-square test that counts are of equal chance, failing for one in a billion of those that are (Wilson and Hilferty's bound)."""
+    freedom, expected = len(counts) - 1, sum(counts) / len(counts)
+    bound = freedom * (1 - 2 / (9 * freedom) + 6 * math.sqrt(2 / (9 * freedom))) ** 3
+    return sum((count - expected) ** 2 / expected for count in counts) < bound
+
+
+def are_unpredictable(numbers, bits):
+    """Whether the high and the low bits of numbers, and of how far each is from the one before, are by chance."""
+    steps = [(after - before) % (1 << bits) for before, after in itertools.pairwise(numbers)]
+    digits = [[value >> shift & 15 for value in values] for values in (numbers, steps) for shift in (0, bits - 4)]
+    return all(is_by_chance([digit.count(value) for value in range(16)]) for digit in digits)
+
+
+def are_mixed(names):
+    """Whether each letter, and each pair of neighbours, of equal names has its case by chance."""
+    cases = [[letter.isupper() for letter in name if letter.isalpha()] for name in names]
+    letters = [list(column) for column in zip(*cases, strict=True)]
+    pairs = [[2 * one + two for one, two in zip(*columns, strict=True)] for columns in itertools.pairwise(letters)]
+    repeats = [before == after for before, after in itertools.pairwise(letters[0])]
+    return all(
+        is_by_chance([column.count(value) for value in range(size)])
+        for columns, size in ((letters, 2), (pairs, 4), ([repeats], 2))
+        for column in columns
+    )
+
+
+def test_the_statistics_would_see_what_is_no_chance():
+    chance = random.Random(1)
+    good = [chance.randrange(1 << 16) for _ in range(10_000)]
+    assert are_unpredictable(good, 16)
+    assert not are_unpredictable(range(10_000), 16)
+    assert not are_unpredictable([7] * 10_000, 16)
+    assert not are_unpredictable([number & 0xFFF for number in good], 16)
+    assert are_mixed([mix_case(b'www.example.com').decode() for _ in range(10_000)])
+    assert not are_mixed(['www.example.com'] * 10_000)
+    assert not are_mixed([chance.choice(['www.example.com', 'WWW.EXAMPLE.COM']) for _ in range(10_000)])
+    assert not are_mixed(['www.example.com', 'WWW.EXAMPLE.COM'] * 5000)
+
+
+PORTS = [int(word) for word in pathlib.Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split()]
+
+
+async def test_ids_ports_and_letter_case_of_ten_thousand_queries_are_by_chance(nameserver, monkeypatch):
+    counts = count_sockets(monkeypatch)
+    server = nameserver(a('192.0.2.1', ttl=0))
+    resolve, _ = resolver_for(server)
+    for _ in range(10_000):
+        await resolve('www.example.com', TYPES.A)
+    assert are_unpredictable([int.from_bytes(wire[:2], 'big') for *_, wire, _ in server.queries], 16)
+    assert are_mixed([name for name, *_ in server.queries])
+    ports = [address[1] for *_, address in server.queries]
+    low, high = PORTS
+    span = high - low + 1
+    assert is_by_chance([sum((port - low) * 16 // span == part for port in ports) for part in range(16)])
+    assert is_by_chance([sum((after - before) % 16 == rest for before, after in itertools.pairwise(ports)) for rest in range(16)])
+    assert len(counts) == len(server.queries) == 10_000  # a socket each
+
+
 # --- Suites that exist ------------------------------------------------------------------------------------------------------------------------
 
 
@@ -3338,6 +3848,89 @@ def test_the_command_in_this_process(nsd, capfd):
             m.main(['www.example.com'])
 
 
+# --- Types --------------------------------------------------------------------------------------------------------------------------------------
+
+TYPED = """
+import ipaddress
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any
+
+from aiodnsresolver import (
+    TYPES,
+    BytesExpiresAt,
+    DoesNotExist,
+    GetHost,
+    IPv4AddressExpiresAt,
+    IPv6AddressExpiresAt,
+    Message,
+    QuestionRecord,
+    Resolver,
+    ResponseCodeError,
+    pack,
+    parse,
+)
+
+if TYPE_CHECKING:
+    from aiodnsresolver import Resolve
+
+
+async def get_host(fqdn: bytes, qtype: int) -> ipaddress.IPv4Address | None:
+    return None
+
+
+async def get_nameservers(fqdn: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
+    yield 1.0, ('192.0.2.53', 53)
+
+
+hook: GetHost = get_host
+resolve, clear_cache = Resolver(get_host=hook, get_nameservers=get_nameservers, max_sockets=10)
+
+
+async def use(resolve: 'Resolve', either: bool) -> float:
+    four: tuple[IPv4AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.A)
+    six: tuple[IPv6AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.AAAA)
+    txt: tuple[BytesExpiresAt, ...] = await resolve('www.example.com', TYPES.TXT)
+    plain = await resolve('www.example.com', 1)
+    address: ipaddress.IPv4Address = four[0]
+    for found in await resolve('www.example.com', TYPES.A if either else TYPES.AAAA):
+        print(found.expires_at, found.version)
+    clear_cache()
+    try:
+        parse(pack(Message(1, 0, 0, 0, 0, 1, 0, 0, 0, (QuestionRecord(b'a', TYPES.A, 1),), (), (), ())))
+    except ResponseCodeError as error:
+        print(error.rcode + 1)
+    except DoesNotExist:
+        pass
+    return six[0].expires_at + txt[0].expires_at + len(plain) + int(address)
+"""
+MISTYPED = """
+from aiodnsresolver import TYPES, IPv6AddressExpiresAt, Resolver
+
+resolve, clear_cache = Resolver(max_sockets='many')
+
+
+async def use() -> tuple[IPv6AddressExpiresAt, ...]:
+    await clear_cache()
+    return await resolve('www.example.com', TYPES.A)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('checker', [['mypy', '--strict'], ['pyright', '--pythonpath', sys.executable]])
+def test_code_that_uses_what_is_installed_is_checked_for_its_types(checker, tmp_path):
+    if not list(pathlib.Path(sysconfig.get_path('purelib')).glob('aiodnsresolver-stubs')):
+        needs_what_is_missing('aiodnsresolver installed, with its stubs')
+    for name, code in (('typed', TYPED), ('mistyped', MISTYPED)):
+        (tmp_path / f'{name}.py').write_text(code)
+    command = [sys.executable, '-m', *checker]
+    typed, mistyped = (
+        subprocess.run([*command, f'{name}.py'], capture_output=True, text=True, cwd=tmp_path) for name in ('typed', 'mistyped')
+    )
+    assert typed.returncode == 0, typed.stdout
+    assert mistyped.returncode == 1
+    assert [int(line) for line in re.findall(r'mistyped.py:(\d+).* error', mistyped.stdout)] == [4, 8, 9]
+
+
 # --- aiohttp, and the README ------------------------------------------------------------------------------------------------------------------------
 
 README = (HERE / 'README.md').read_text()
@@ -3504,7 +4097,7 @@ def test_aiohttp_gets_whichever_families_exist(families, loop_factory, name, exp
 )
 def test_aiohttp_shows_our_message(families, loop_factory, name, code, says):
     async def use(session, port, _):
-        with pytest.raises(aiohttp.ClientConnectorDNSError, match=says) as caught:
+        with pytest.raises(aiohttp.ClientConnectorError, match=says) as caught:
             await session.get(f'http://{name}:{port}/')
         assert caught.value.os_error.errno == code
 
@@ -3600,3 +4193,29 @@ def test_a_loop_that_resolves_serves_httpx_and_streams(families, name):
             }
 
     run(main(), loop_factory)
+
+
+# --- The fuzzer: python test.py fuzz SECONDS -----------------------------------------------------------------------------------------
+
+
+def fuzz(seconds):
+    """Octets guided by coverage: they parse or are malformed, what was parsed is packed and parsed alike, and as a reply they are read or refused."""
+    import atheris
+
+    question = m.Question(b'www.example.com', TYPES.A)
+    query = m.make_query(question, m.keep_case)
+
+    def one(data):
+        with contextlib.suppress(m.MalformedMessage):
+            message = parse(data)
+            assert parse(pack(message)) == message
+        with contextlib.suppress(m.ResolverError):
+            m.read_reply(question, query, query[:2] + b'\x81' + data[:1] + b'\0\1' + data[1:7] + query[12:] + data[7:], 0.0)
+
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], f'-max_total_time={seconds}', '-max_len=2000', '-timeout=5'], one)
+    atheris.Fuzz()
+
+
+if __name__ == '__main__':
+    fuzz(int(sys.argv[2]))
