@@ -725,7 +725,7 @@ class Nameserver(NamedTuple):
     family: int
     host: str
     port: int
-    zone: str | None
+    zone: str
     address: tuple[str, int] | None  # what `connect` takes, so that it looks nothing up; None with a zone
 
     def __str__(self) -> str:
@@ -734,8 +734,7 @@ class Nameserver(NamedTuple):
 
     def address_in_zone(self) -> tuple[str, int, int, int]:
         """What `connect` takes, at this time. Raises OSError where there is no such zone."""
-        zone = self.zone or '0'
-        return self.host, self.port, 0, int(zone) if zone.isdigit() else socket.if_nametoindex(zone)
+        return self.host, self.port, 0, int(self.zone) if self.zone.isdigit() else socket.if_nametoindex(self.zone)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -745,11 +744,11 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(f'{port!r} is no port')
     if isinstance(address, ipaddress.IPv4Address):
-        return Nameserver(socket.AF_INET, str(address), port, None, (str(address), port))
+        return Nameserver(socket.AF_INET, str(address), port, '', (str(address), port))
     host, _, zone = str(address).partition('%')
     if not re.fullmatch('[0-9]{1,9}|[!-~]*[!-/:-~][!-~]*', zone or '0'):
         raise ValueError(f'{zone!r} is no zone')
-    return Nameserver(socket.AF_INET6, host, port, zone or None, None if zone else (host, port))
+    return Nameserver(socket.AF_INET6, host, port, zone, None if zone else (host, port))
 
 
 class ResolvConf(NamedTuple):
@@ -895,18 +894,15 @@ class FailingNameservers:
     def put_last(self, nameservers: Sequence[tuple[str, int]], now: float) -> Sequence[tuple[str, int]]:
         """The nameservers in the order to ask them in.
 
-        One whose time to be tried again has come keeps its place this once: for the next who ask it fails on.
+        One whose time to be tried again has come keeps its place. If that is the first it is tried: for the next who ask it fails on.
         """
         if not self.retry_at:
             return nameservers
-        failing = set()
-        for ip_and_port in nameservers:
-            nameserver = to_nameserver(*ip_and_port)
-            if now < self.retry_at.get(nameserver, now):
-                failing.add(ip_and_port)
-            elif nameserver in self.retry_at:
-                self.retry_at[nameserver] = now + FAILING_FOR
-        return sorted(nameservers, key=failing.__contains__)
+        in_order = sorted(nameservers, key=lambda nameserver: now < self.retry_at.get(to_nameserver(*nameserver), now))
+        first = to_nameserver(*in_order[0])
+        if now >= self.retry_at.get(first, math.inf):
+            self.retry_at[first] = now + FAILING_FOR
+        return in_order
 
     def failed(self, nameserver: Nameserver, now: float, question: Question, error: Exception) -> None:
         if nameserver not in self.retry_at:
@@ -1237,13 +1233,13 @@ class Inquiry:
         self.failing = failing
         self.is_logged = logger.isEnabledFor(logging.DEBUG)
         self.turns_held = 0
-        self.asked_at = 0.0  # when the first query was about to be sent
+        self.asked_at = math.inf  # when the first query was about to be sent
         self.exchanges: dict[Exchange, None] = {}  # whose sockets are open, the oldest first
         self.in_set: dict[Exchange, None] = {}  # those of them that the set which is waited for has left
         self.failures: list[tuple[Nameserver, TemporaryResolverError]] = []
         self.case_lost_by: dict[Nameserver, None] = {}
         self.result: Answer | ResolverError | None = None
-        self.woken: asyncio.Future[None]
+        self.woken: asyncio.Future[None] | None = None
 
     def close(self) -> None:
         for exchange in self.exchanges:
@@ -1304,7 +1300,7 @@ class Inquiry:
     def start(self, nameserver: Nameserver) -> bool:
         """Sends the query to one nameserver, or notes why that was not to be; False says that there was no socket for it just now."""
         query = make_query(self.question, self.transform_fqdn)
-        self.asked_at = self.asked_at or self.poller.loop.time()
+        now = self.poller.loop.time()
         try:
             exchange = Exchange(self, nameserver, query)
         except OSError as error:
@@ -1314,6 +1310,7 @@ class Inquiry:
             return True
         if self.is_logged:
             logger.debug('%s: asked %s', self.question, nameserver)
+        self.asked_at = min(self.asked_at, now)
         self.exchanges[exchange] = self.in_set[exchange] = None
         return True
 
@@ -1354,7 +1351,7 @@ class Inquiry:
         self.wake()
 
     def wake(self) -> None:
-        if not self.woken.done():
+        if self.woken is not None and not self.woken.done():
             self.woken.set_result(None)
 
     def note_sign_of_life(self, exchange: Exchange) -> None:

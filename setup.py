@@ -32,6 +32,7 @@ setuptools.setup(
         'Programming Language :: Python :: 3.13',
         'Topic :: Internet :: Name Service (DNS)',
         'Topic :: Software Development :: Libraries :: Python Modules',
+        'Typing :: Typed',
     ],
     extras_require={
         'benchmark': [
@@ -41,13 +42,13 @@ setuptools.setup(
             'uvloop>=0.19; platform_system != "Windows"',
         ],
         'test': [
-            'aiohttp>=3.10',
+            'aiohttp>=3.7',
             'coverage>=7.4',
             'dnspython>=2.6',
             'hypothesis>=6.100',
             'httpx>=0.27',
             'mypy>=1.18',
-            'pyright>=1.1.380',
+            'pyright>=1.1.405',
             'pytest>=8.4',
             'pytest-asyncio>=1.0',
             'pytest-timeout>=2.3',

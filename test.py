@@ -668,8 +668,15 @@ MESSAGE = Message(1, QUESTION, 0, 0, 0, 1, 0, 0, 0, (QuestionRecord(b'example.co
     ],
 )
 def test_what_does_not_fit_in_a_message_is_refused(message, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=r'is no name: labels have|does not fit in \d bits of the header|does not fit in its field'):
         pack(message)
+
+
+def test_the_name_of_each_pointer_is_known_by_its_two_octets():
+    data, known = b'\1a\0\1b\xc0\0\1c\xc0\3\xc0\3', {}
+    assert m.unpack_name(data, 7, known) == (b'c.b.a', 11)
+    assert known == {b'\xc0\3': b'b.a', b'\xc0\0': b'a'}
+    assert m.unpack_name(data, 11, known) == (b'b.a', 13)
 
 
 # --- Questions and answers ----------------------------------------------------------------------------------------------------
@@ -817,6 +824,22 @@ def test_a_reply_of_no_use_is_told_why(data, error, says):
         read(data)
     assert type(caught.value) is error
     assert getattr(caught.value, 'rcode', data[3] & 15) == data[3] & 15
+
+
+@pytest.mark.parametrize(
+    ('change', 'expected'),
+    [
+        (lambda data: data, True),
+        (lambda data: data.swapcase()[:12] + data[12:], False),  # another header
+        (lambda data: data.replace(b'EXAMPLE', b'ANOTHER'), False),
+        (lambda data: data[:12] + data[12:].swapcase(), False),  # that of the query: then it is the reply
+        (lambda data: data[:20], False),
+    ],
+)
+def test_a_reply_in_another_case_is_told_from_others(change, expected):
+    query = b'ab\x01\0\0\1\0\0\0\0\0\0\7example\0\0\1\0\1'
+    data = b'ab\x81\x80\0\1\0\1\0\0\0\0\7EXAMPLE\0\0\1\0\1\xc0\x0c\0\1\0\1\0\0\0\5\0\4\1\2\3\4'
+    assert m.is_reply_in_another_case(query, change(data)) == expected
 
 
 def test_sixteen_aliases_in_one_reply_are_followed():
@@ -972,6 +995,13 @@ async def test_a_file_is_parsed_once_and_again_when_it_has_changed(clock, tmp_pa
     parsed = []
     file = m.SystemFile(str(path), lambda lines: parsed.append([*lines]) or parsed[-1])
     assert file.read(0) == ['one']
+    path.write_text('one more')
+    assert file.read(0.9) == ['one']
+    path.write_text('one')
+    os.utime(path, ns=(0, file.version[4]))
+    parsed.clear()
+    file = m.SystemFile(str(path), lambda lines: parsed.append([*lines]) or parsed[-1])
+    assert file.read(0) == ['one']
     assert file.read(0.5) is file.read(5) is parsed[0]
     path.write_text('two!')
     assert file.read(5.9) == ['one']  # looked at no more than once a second
@@ -1077,6 +1107,9 @@ def test_a_nameserver_that_failed_is_put_last_until_one_query_tries_it_again(cap
     assert failing.put_last([one, two], 40.9) == [two, one]
     assert failing.put_last([one, two], 41) == [one, two]  # tried again
     assert failing.put_last([one, two], 41) == [two, one]  # but by one
+    assert failing.put_last([two, one], 72) == [two, one]  # not by him who asks another first
+    assert failing.put_last([one, two], 72) == [one, two]
+    failing.failed(first, 11, question, timeout)
     failing.failed(second, 42, question, timeout)
     assert failing.put_last([one, two], 42) == [one, two]
     assert failing.put_last([one], 99) == [one]
@@ -1185,6 +1218,18 @@ async def test_recvfrom_raises_the_error_of_a_socket():
 
 
 @pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
+def test_what_the_poller_uses_reports_only_what_is_registered_and_readable(new_epoll):
+    epoll, (receiver, sender) = new_epoll(), udp_pair()
+    with contextlib.closing(epoll), receiver, sender:
+        epoll.register(receiver.fileno(), m.READABLE)
+        assert epoll.poll(0) == []
+        sender.send(b'a')
+        assert [fd for fd, _ in epoll.poll(0)] == [receiver.fileno()]
+        epoll.unregister(receiver.fileno())
+        assert epoll.poll(0) == []
+
+
+@pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
 @pytest.mark.parametrize('loop_factory', LOOPS)
 def test_the_poller_calls_back_ends_futures_and_is_gone_when_nothing_is_left(monkeypatch, loop_factory, new_epoll):
     monkeypatch.setattr(m, 'new_epoll', new_epoll)
@@ -1273,6 +1318,35 @@ def test_a_loop_without_add_reader_is_an_error_that_says_what_to_do():
     run(scenario(), WithoutReaders)
 
 
+async def test_a_turn_that_is_not_waited_for_any_more_keeps_nobody_from_his():
+    turns = m.Turns(3)
+    assert (await turns.take(1), await turns.take(1), turns.taken) == (1, 1, 2)
+    first, second = (asyncio.ensure_future(turns.take(count)) for count in (2, 1))
+    await asyncio.sleep(0)
+    assert (len(turns.queue), second.done()) == (2, False)
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert (await second, turns.taken, len(turns.queue)) == (1, 3, 0)
+    third = asyncio.ensure_future(turns.take(1))
+    await asyncio.sleep(0)
+    third.cancel()
+    await asyncio.gather(third, return_exceptions=True)
+    assert len(turns.queue) == 0
+
+
+async def test_a_look_up_waits_for_one_turn_and_takes_no_more():
+    turns = m.Turns(2)
+    assert turns.take_free(2) == 2
+    inquiry = m.Inquiry(m.Question(b'www.example.com', TYPES.A), None, turns, mix_case, None)
+    waiting = asyncio.ensure_future(inquiry.take_turn())
+    await asyncio.sleep(0)
+    turns.give_back(2)
+    await waiting
+    assert (inquiry.turns_held, turns.taken) == (1, 1)
+    inquiry.close()
+    assert turns.taken == 0
+
+
 async def test_turns_come_first_come_first_served():
     turns = m.Turns(3)
     assert (await turns.take(2), turns.take_free(2), turns.take_free(1)) == (2, 1, 0)
@@ -1302,6 +1376,15 @@ async def test_turns_come_first_come_first_served():
     assert order[3:] == [('c', 3)]
     turns.give_back(3)
     assert (turns.taken, turns.limit) == (0, 3)
+
+
+def test_a_shortage_of_sockets_is_one_where_others_have_some():
+    turns = m.Turns(5)
+    assert turns.take_free(1) == 1
+    assert not turns.found_shortage(1)
+    assert (turns.limit, turns.take_free(1)) == (5, 1)
+    assert turns.found_shortage(1)
+    assert (turns.limit, turns.take_free(1)) == (1, 0)
 
 
 @pytest.mark.parametrize('steps', range(4))
@@ -1508,6 +1591,17 @@ async def test_a_get_host_of_ones_own_gives_none_one_or_several(nameserver, foun
     assert asked == [(b'www.example.com', TYPES.A)]
 
 
+async def test_what_a_get_host_gives_with_an_expiry_keeps_it_and_what_has_none_expires_at_once(clock):
+    for found, expires_at in ((IPv4AddressExpiresAt('192.0.2.1', 5), 5), (ipaddress.ip_address('192.0.2.1'), 1000)):
+
+        async def get_host(fqdn, qtype, found=found):
+            return found
+
+        resolve, _ = Resolver(get_host=get_host)
+        (address,) = await resolve('www.example.com', TYPES.A)
+        assert address.expires_at == expires_at
+
+
 async def test_a_get_host_that_gives_something_else_is_an_error_that_shows_it(clock):
     async def get_host(fqdn, qtype):
         return '192.0.2.1'
@@ -1648,6 +1742,26 @@ async def test_a_hook_that_waits_or_asks_in_turn_keeps_nobody_from_his_turn(name
     assert now() == started + 1
 
 
+async def test_a_reply_that_comes_while_a_hook_is_closed_after_an_error_does_no_harm(nameserver):
+    server = nameserver(a('192.0.2.1'))
+    sent = []
+
+    def transform(fqdn):
+        sent.append(fqdn)
+        return fqdn if len(sent) < 2 else b'another.example'
+
+    async def get_nameservers(_):
+        try:
+            yield 5, server.at, ('127.0.0.2', 53)
+        finally:
+            await asyncio.sleep(1)
+
+    resolve, _ = resolver_for(get_nameservers=get_nameservers, transform_fqdn=transform)
+    with pytest.raises(m.ResolverError, match='may change the case of letters alone'):
+        await resolve('www.example.com', TYPES.A)
+    assert len(server.queries) == 1
+
+
 @pytest.mark.real_time
 async def test_a_hook_that_yields_sets_of_no_use_for_ever_does_not_stop_the_loop():
     async def get_nameservers(_):
@@ -1735,6 +1849,15 @@ async def test_a_reply_in_another_case_is_told_with_the_cure(nameserver):
         match=rf'{server.text} timed out after 0.5 s; a reply of {server.text} was ignored.*randomize-case:0.*transform_fqdn',
     ):
         await resolve('www.example.com', TYPES.A)
+    other = nameserver(wrong_case, address='127.0.0.2')
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, other, times=1))
+    with pytest.raises(m.ResolverTimeout) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert str(caught.value).partition('; a ')[2] == (
+        f'reply of {server.text} and {other.text} was ignored, since the letters of its question are not in the case they were sent in: if that is '
+        'how this nameserver is, turn the mixing of the case off, by "options randomize-case:0" in resolv.conf or '
+        'Resolver(transform_fqdn=lambda fqdn: fqdn)'
+    )
 
 
 async def test_a_transform_fqdn_of_ones_own_is_used(nameserver):
@@ -2698,6 +2821,36 @@ async def test_who_gets_the_lead_and_is_cancelled_in_the_same_step_hands_it_on(n
     assert len(server.queries) == 2
 
 
+async def test_the_last_who_gets_the_lead_and_is_cancelled_in_the_same_step_leaves_nothing_to_join(nameserver):
+    server = nameserver(after(0.2, a('192.0.2.1')))
+    resolve, _ = resolver_for(server)
+    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    tasks[0].cancel()
+    await asyncio.sleep(0)  # the leader ends, and the second is to lead
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert len(server.queries) == 2
+
+
+async def test_who_waits_no_more_is_not_among_those_who_wait():
+    asked = asyncio.get_running_loop().create_future()
+
+    async def ask(question):
+        return await asked
+
+    cache, question = m.Cache(asyncio.get_running_loop(), ask, 10), m.Question(b'www.example.com', TYPES.A)
+    leader, waiter, other = (asyncio.ensure_future(cache.get(question)) for _ in range(3))
+    await asyncio.sleep(0)
+    waiter.cancel()
+    await asyncio.gather(waiter, return_exceptions=True)
+    assert len(cache.in_flight[question]) == 1
+    asked.set_result(m.Answer((), 0, missing=m.NoRecords))
+    assert await leader is await other
+    assert cache.in_flight == {}
+
+
 @pytest.mark.parametrize('steps', range(25))
 @pytest.mark.parametrize('who', range(4))
 async def test_whoever_is_cancelled_at_whatever_moment_nobody_else_notices(nameserver, steps, who):
@@ -3248,6 +3401,80 @@ async def test_a_look_up_leaves_nothing_to_the_garbage_collector(nameserver):
         assert gc.collect() < 100
     finally:
         gc.enable()
+
+
+async def all_ask_the_same(server, n):
+    resolve, _ = resolver_for(server)
+    await asyncio.gather(*(resolve('www.example.com', TYPES.A) for _ in range(n)))
+
+
+async def all_who_wait_are_cancelled(server, n):
+    resolve, _ = resolver_for(server)
+    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(n)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def all_wait_for_one_socket(server, n):
+    resolve, _ = resolver_for(server, max_sockets=1)
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(n)))
+
+
+async def all_who_wait_for_a_socket_are_cancelled(server, n):
+    resolve, _ = resolver_for(server, max_sockets=1)
+    tasks = [asyncio.ensure_future(resolve(f'n{i}.example', TYPES.A)) for i in range(n)]
+    await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def a_reply_has_many_addresses(server, n):
+    server.replies = [a(*(f'10.0.{i >> 8}.{i & 255}' for i in range(n)))]
+    resolve, _ = resolver_for(server)
+    assert len(await resolve('www.example.com', TYPES.A)) == n
+
+
+async def a_search_list_is_long(server, n):
+    server.replies = [nxdomain]
+    with system(server, search=' '.join(f'd{i}.example' for i in range(n))):
+        resolve, _ = Resolver()
+        with pytest.raises(m.NameDoesNotExist):
+            await resolve('db', TYPES.A)
+
+
+async def the_hosts_file_is_long(server, n):
+    with system(server, hosts=''.join(f'10.0.{i >> 8}.{i & 255} same.lan host{i}.lan\n' for i in range(n))):
+        resolve, _ = Resolver()
+        assert len(await resolve('same.lan', TYPES.A)) == n
+
+
+@pytest.mark.parametrize(
+    'scenario',
+    [
+        all_ask_the_same,
+        all_who_wait_are_cancelled,
+        all_wait_for_one_socket,
+        all_who_wait_for_a_socket_are_cancelled,
+        a_reply_has_many_addresses,
+        a_search_list_is_long,
+        the_hosts_file_is_long,
+    ],
+)
+async def test_no_step_is_quadratic_in_what_a_user_can_make_large(nameserver, scenario):
+    calls = []
+    for n in (100, 400):
+        server = nameserver(a('192.0.2.1'))
+        count = itertools.count()
+        sys.setprofile(lambda frame, event, _, count=count: 'aiodnsresolver' in frame.f_code.co_filename and next(count))
+        try:
+            await scenario(server, n)
+        finally:
+            sys.setprofile(None)
+        calls.append(next(count))
+    assert calls[1] < 4.5 * calls[0]
 
 
 def is_by_chance(counts):
@@ -4207,12 +4434,14 @@ def fuzz(seconds):
 
     def one(data):
         with contextlib.suppress(m.MalformedMessage):
-            message = parse(data)
-            assert parse(pack(message)) == message
+            message = m.parse(data)
+            assert m.parse(m.pack(message)) == message
         with contextlib.suppress(m.ResolverError):
             m.read_reply(question, query, query[:2] + b'\x81' + data[:1] + b'\0\1' + data[1:7] + query[12:] + data[7:], 0.0)
 
-    atheris.instrument_all()
+    for name, function in vars(m).items():
+        if inspect.isfunction(function) and function.__module__ == m.__name__:
+            setattr(m, name, atheris.instrument_func(function))
     atheris.Setup([sys.argv[0], f'-max_total_time={seconds}', '-max_len=2000', '-timeout=5'], one)
     atheris.Fuzz()
 
