@@ -3057,7 +3057,29 @@ async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
         f'www.example.com A: {server.text} answered SERVFAIL',
         f'www.example.com A: asked {server.text}',
     ]
-    assert '192.0.2.1' in said[3]
+    assert said[3].startswith(f"www.example.com A: {server.text} gave Answer(records=(IPv4AddressExpiresAt('192.0.2.1'),)")
+
+
+async def test_that_a_nameserver_fails_and_is_back_is_logged_with_what_happened(nameserver, caplog):
+    caplog.set_level(logging.INFO, logger='aiodnsresolver')
+    one, two = nameserver(silence, a('192.0.2.1')), nameserver(a('192.0.2.2'), address='127.0.0.2')
+    with system(one, two):
+        resolve, _ = Resolver()
+        await resolve('first.example', TYPES.A)
+        await asyncio.sleep(31)
+        await resolve('second.example', TYPES.A)
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ('WARNING', f'nameserver {one.text} timed out after 0.5 s (first.example A), and for 30 s the others are asked first'),
+        ('INFO', f'nameserver {one.text} answered second.example A: it is back'),
+    ]
+
+
+async def test_an_error_at_the_end_of_aliases_shows_the_way_there(nameserver):
+    server = nameserver(alias('b.example'), alias('c.example'), nxdomain)
+    resolve, _ = resolver_for(server)
+    with pytest.raises(m.NameDoesNotExist) as caught:
+        await resolve('a.example', TYPES.A)
+    assert str(caught.value) == f'a.example A (an alias: b.example → c.example): does not exist: {server.text} answered NXDOMAIN'
 
 
 # --- A hostile and failing network --------------------------------------------------------------------------------------------------------------
