@@ -672,6 +672,10 @@ def test_what_does_not_fit_in_a_message_is_refused(message, error):
         pack(message)
 
 
+def test_a_name_of_any_octets_can_be_shown():
+    assert m.text(b'\xffa.example') == '\\xffa.example'
+
+
 def test_the_name_of_each_pointer_is_known_by_its_two_octets():
     data, known = b'\1a\0\1b\xc0\0\1c\xc0\3\xc0\3', {}
     assert m.unpack_name(data, 7, known) == (b'c.b.a', 11)
