@@ -2,6 +2,7 @@ import asyncio
 import enum
 import ipaddress
 import socket
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, overload, type_check_only
 
@@ -110,10 +111,16 @@ class IPv6AddressExpiresAt(ipaddress.IPv6Address):
     def __add__(self, other: int) -> IPv6AddressExpiresAt: ...
     def __sub__(self, other: int) -> IPv6AddressExpiresAt: ...
 
-@disjoint_base
-class BytesExpiresAt(bytes):
-    expires_at: float
-    def __new__(cls, value: bytes, expires_at: float) -> BytesExpiresAt: ...
+if sys.version_info >= (3, 12):
+    class BytesExpiresAt(bytes):
+        expires_at: float
+        def __new__(cls, value: bytes, expires_at: float) -> BytesExpiresAt: ...
+
+else:
+    @disjoint_base  # the layout of its instances (PEP 800)
+    class BytesExpiresAt(bytes):
+        expires_at: float
+        def __new__(cls, value: bytes, expires_at: float) -> BytesExpiresAt: ...
 
 GetHost: TypeAlias = Callable[[bytes, int], Awaitable[Any]]
 GetNameservers: TypeAlias = Callable[[bytes], AsyncGenerator[tuple[Any, ...]]]
