@@ -4090,7 +4090,8 @@ def test_the_command_in_this_process(nsd, capfd):
     assert m.main(['www.zone.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}', '--timeout', '5']) == 0
     assert capfd.readouterr().out.endswith('\tA\twww.zone.example\t192.0.2.1\n')
     assert m.main(['elsewhere.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 2
-    assert m.main(['192.0.2.1', 'A']) == 0
+    assert m.main(['192.0.2.1', 'A', '--json']) == 0
+    assert capfd.readouterr().out == '{"name": "192.0.2.1", "type": "A", "address": "192.0.2.1", "ttl": null}\n'
     assert m.main(['192.0.2.1', 'AAAA']) == 1
     with unittest.mock.patch('aiodnsresolver.print_addresses', side_effect=KeyboardInterrupt):
         assert m.main(['192.0.2.1']) == 130
