@@ -3078,6 +3078,22 @@ async def test_that_a_nameserver_fails_and_is_back_is_logged_with_what_happened(
     ]
 
 
+async def test_an_error_shows_who_answered_that_there_is_none_with_an_soa_and_without(nameserver):
+    server = nameserver(nxdomain, reply(rcode=3), nodata, nodata_without_soa)
+    resolve, _ = resolver_for(server)
+    for i, says in enumerate(['does not exist: {} answered NXDOMAIN'] * 2 + ['has no such record: {} answered with no such record'] * 2):
+        with pytest.raises(m.DoesNotExist) as caught:
+            await resolve(f'n{i}.example', TYPES.A)
+        assert str(caught.value) == f'n{i}.example A: {says.format(server.text)}'
+
+
+async def test_the_zone_of_an_ip_literal_is_kept_to_the_letter(clock):
+    resolve, _ = Resolver(get_host=no_host)
+    for name in ('fe80::1%Eth0', 'FE80::1%Eth0.'):
+        (address,) = await resolve(name, TYPES.AAAA)
+        assert str(address) == 'fe80::1%Eth0'
+
+
 async def test_an_error_at_the_end_of_aliases_shows_the_way_there(nameserver):
     server = nameserver(alias('b.example'), alias('c.example'), nxdomain)
     resolve, _ = resolver_for(server)
