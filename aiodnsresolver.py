@@ -830,15 +830,15 @@ class SystemFile(Generic[T]):
         self.path = path
         self.parse_lines = parse_lines
         self.reload = reload
-        self.looked_at = self.look_at = -math.inf
+        self.looked_at = self.look_again_at = -math.inf
         self.version: tuple[int, ...] | None = None
         self.contents: T | None = None
 
     def read(self, now: float) -> T:
         """The parsed contents at a time in seconds, of any clock that is always the same."""
-        if self.looked_at <= now < self.look_at:
+        if self.looked_at <= now < self.look_again_at:
             return self.contents  # type: ignore[return-value]
-        self.looked_at, self.look_at = now, now + LOOK_AGAIN_AFTER
+        self.looked_at, self.look_again_at = now, now + LOOK_AGAIN_AFTER
         if self.contents is None or self.reload(self.contents):
             self.look()
         assert self.contents is not None
@@ -859,7 +859,7 @@ class SystemFile(Generic[T]):
         whole = version is not None and self.find_version() == version
         if whole or self.contents is None:
             self.version = version if whole else None
-            self.look_at = self.look_at if whole else -math.inf
+            self.look_again_at = self.look_again_at if whole else -math.inf
             self.contents = self.parse_lines(lines)
 
     def find_version(self) -> tuple[int, ...]:
@@ -1565,6 +1565,7 @@ class LoopResolver:
             return None
         now = self.loop.time()
         hosts = self.hosts.read(now)
+        # (Without the method, where it has nothing to add: a call is a tenth of all that this takes.)
         fqdns = self.candidates(name, now) if self.uses_resolv_conf else candidates(name, (), 0)
         if not fqdns or fqdns[0] in hosts or fqdns[-1] in hosts:
             return None

@@ -4080,6 +4080,18 @@ def test_the_help_of_the_command_teaches_by_examples_that_are_right(capsys):
     assert m.parse_arguments(examples[3][3:]).nameserver == [('192.0.2.53', 53), ('2001:db8::53', 5353)]
 
 
+def test_the_command_asks_a_nameserver_of_ipv6_in_brackets():
+    call = [sys.executable, '-m', 'aiodnsresolver', 'www.example.com', '-4', '--timeout', '30', '--nameserver']
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
+        server.bind(('::1', 0))
+        with subprocess.Popen([*call, f'[::1]:{server.getsockname()[1]}'], stdout=-1, stderr=-1, cwd=HERE) as process:
+            wire, client = server.recvfrom(512)
+            server.sendto(a('192.0.2.1', ttl=300)(dns.message.from_wire(wire)), client)
+            out, err = process.communicate(timeout=60)
+    assert re.fullmatch(rb'(300|29\d)\tA\twww.example.com\t192.0.2.1\n', out)
+    assert (err, process.returncode) == (b'', 0)
+
+
 def test_ctrl_c_ends_the_command_without_a_traceback(nameserver):
     call = [sys.executable, '-m', 'aiodnsresolver', 'www.example.com', '--timeout', '30', '--nameserver']
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
