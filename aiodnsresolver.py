@@ -974,16 +974,21 @@ READABLE: int = getattr(select, 'EPOLLIN', selectors.EVENT_READ)
 
 
 class Poller:
-    """Calls back when a socket can be read from, and ends futures whose time is up.
+    """Calls back when a socket can be read from, sends what is to be sent in this step of the loop, and ends futures whose time is up.
 
     The loop knows of one file descriptor and one timer, however many sockets and futures there are. Both are gone from it when
     the timer finds nothing to wait for any more, and so at the latest one timeout after the last call of `end_after`.
+
+    Queries leave one right after the other, at the end of the step, since to wake a nameserver on this machine for each costs
+    more than all else that is done for it. The only one that is under way leaves at once: it has nobody to wait for.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.epoll: Any = None
         self.callbacks: dict[int, Callable[[], None]] = {}
+        self.outbox: dict[int, Callable[[bool], bool]] = {}  # those of them that are still to send
+        self.is_flush_due = False
         self.buffer = memoryview(bytearray(MAX_DATAGRAM))
         self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
         self.serial = itertools.count()
@@ -1003,11 +1008,34 @@ class Poller:
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
         del self.callbacks[fd]
+        self.outbox.pop(fd, None)
+        if self.outbox:
+            self.flush_soon()
         try:  # noqa: SIM105
             self.epoll.unregister(fd)
         except (OSError, ValueError):
             pass  # in a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too
         self.stop_if_idle()
+
+    def send_soon(self, fd: int, send: Callable[[bool], bool]) -> None:
+        """Calls `send` with whether it may be that another query has to end first; if it then says False, it is called again after that."""
+        if len(self.callbacks) == 1:
+            send(False)
+        else:
+            self.outbox[fd] = send
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        if not self.is_flush_due and not self.loop.is_closed():
+            self.is_flush_due = True
+            self.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        self.is_flush_due = False
+        for fd, send in list(self.outbox.items()):
+            if not send(len(self.outbox) < len(self.callbacks)):
+                break
+            self.outbox.pop(fd, None)
 
     def receive(self, sock: socket.SocketType) -> bytes:
         """A datagram of any length: to allocate as much for each costs more than to copy the few octets that most have."""
@@ -1164,7 +1192,7 @@ class Exchange:
     )
 
     def __init__(self, inquiry: Inquiry, nameserver: Nameserver, query: bytes) -> None:
-        """Sends the query. Raises OSError."""
+        """Opens the socket. Raises OSError."""
         self.inquiry = inquiry
         self.nameserver = nameserver
         self.query = query
@@ -1173,11 +1201,20 @@ class Exchange:
         try:
             sock.setblocking(False)
             sock.connect(nameserver.address or nameserver.address_in_zone())
-            sock.send(query)
             inquiry.poller.watch(self.fd, self.read)
         except (OSError, ResolverError):
             sock.close()
             raise
+
+    def send(self, may_wait: bool) -> bool:
+        """Sends the query; False says that there is no room for it in the buffers of the system, and that it waits."""
+        try:
+            self.sock.send(self.query)
+        except OSError as error:
+            if may_wait and error.errno in SHORTAGE:
+                return False
+            self.inquiry.is_out(self, socket_error(error))
+        return True
 
     def read(self) -> None:
         """Called back when there is a datagram, or an error, to be had from the socket."""
@@ -1312,6 +1349,7 @@ class Inquiry:
             logger.debug('%s: asked %s', self.question, nameserver)
         self.asked_at = min(self.asked_at, now)
         self.exchanges[exchange] = self.in_set[exchange] = None
+        self.poller.send_soon(exchange.fd, exchange.send)
         return True
 
     def may_have_one_later(self) -> bool:
