@@ -376,12 +376,12 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
 
 def pack_name(name: bytes) -> bytes:
     """A dotted name as it stands in a message, without compression (RFC 1035 §3.1). Raises InvalidName."""
-    octets = b''
-    for label in name.split(b'.') if name else ():
-        octets += LENGTH_OCTETS.get(len(label), b'') + label
-    if len(octets) < len(name) + bool(name) or len(name) > MAX_NAME - 2:
-        raise InvalidName(f'{text(name)!r} is no name: labels have 1 to {MAX_LABEL} octets, and {MAX_NAME - 2} in all with their dots')
-    return octets + b'\0'
+    if len(name) > MAX_NAME - 2:
+        raise InvalidName(f'{text(name)!r} is no name: it has {len(name)} octets, and {MAX_NAME - 2} is the most')
+    try:
+        return b''.join([LENGTH_OCTETS[len(label)] + label for label in name.split(b'.')] if name else []) + b'\0'
+    except KeyError as error:
+        raise InvalidName(f'{text(name)!r} is no name: one of its labels has {error} octets, and 1 to {MAX_LABEL} is what they have') from None
 
 
 def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
@@ -987,7 +987,7 @@ class Poller:
         self.loop = loop
         self.epoll: Any = None
         self.callbacks: dict[int, Callable[[], None]] = {}
-        self.outbox: dict[int, Callable[[bool], bool]] = {}  # those of them that are still to send
+        self.outbox: collections.deque[Callable[[bool], bool]] = collections.deque()
         self.is_flush_due = False
         self.buffer = memoryview(bytearray(MAX_DATAGRAM))
         self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
@@ -1008,8 +1008,7 @@ class Poller:
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
         del self.callbacks[fd]
-        self.outbox.pop(fd, None)
-        if self.outbox:
+        if self.outbox and not self.is_flush_due:
             self.flush_soon()
         try:  # noqa: SIM105
             self.epoll.unregister(fd)
@@ -1017,25 +1016,24 @@ class Poller:
             pass  # in a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too
         self.stop_if_idle()
 
-    def send_soon(self, fd: int, send: Callable[[bool], bool]) -> None:
-        """Calls `send` with whether it may be that another query has to end first; if it then says False, it is called again after that."""
+    def send_soon(self, send: Callable[[bool], bool]) -> None:
+        """Calls `send` with whether other queries are under way. If it then says False, it is called again when one of these is over."""
         if len(self.callbacks) == 1:
             send(False)
-        else:
-            self.outbox[fd] = send
+            return
+        self.outbox.append(send)
+        if not self.is_flush_due:
             self.flush_soon()
 
     def flush_soon(self) -> None:
-        if not self.is_flush_due and not self.loop.is_closed():
+        if not self.loop.is_closed():
             self.is_flush_due = True
             self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         self.is_flush_due = False
-        for fd, send in list(self.outbox.items()):
-            if not send(len(self.outbox) < len(self.callbacks)):
-                break
-            self.outbox.pop(fd, None)
+        while self.outbox and self.outbox[0](len(self.outbox) < len(self.callbacks)):
+            self.outbox.popleft()
 
     def receive(self, sock: socket.SocketType) -> bytes:
         """A datagram of any length: to allocate as much for each costs more than to copy the few octets that most have."""
@@ -1213,7 +1211,8 @@ class Exchange:
         except OSError as error:
             if may_wait and error.errno in SHORTAGE:
                 return False
-            self.inquiry.is_out(self, socket_error(error))
+            if self.sock.fileno() != -1:  # else it was closed meanwhile
+                self.inquiry.is_out(self, socket_error(error))
         return True
 
     def read(self) -> None:
@@ -1349,7 +1348,7 @@ class Inquiry:
             logger.debug('%s: asked %s', self.question, nameserver)
         self.asked_at = min(self.asked_at, now)
         self.exchanges[exchange] = self.in_set[exchange] = None
-        self.poller.send_soon(exchange.fd, exchange.send)
+        self.poller.send_soon(exchange.send)
         return True
 
     def may_have_one_later(self) -> bool:
@@ -1473,10 +1472,7 @@ class Cache:
         return None
 
     async def get(self, question: Question) -> Answer:
-        """The answer that is there already, that is waited for, or that is asked for now."""
-        answer = self.kept(question, self.loop.time())
-        if answer is not None:
-            return answer
+        """The answer that is waited for, or that is asked for now, where none is kept."""
         waiters = self.in_flight.get(question)
         if waiters is None:
             waiters = self.in_flight[question] = collections.OrderedDict()
@@ -1585,8 +1581,7 @@ class LoopResolver:
     ) -> None:
         self.loop = loop
         self.get_host = get_host
-        self.get_nameservers = get_nameservers or self.get_nameservers_of_system
-        self.uses_resolv_conf = get_nameservers is None
+        self.get_nameservers = get_nameservers
         self.transform_fqdn = transform_fqdn
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
@@ -1596,61 +1591,55 @@ class LoopResolver:
         self.poller = Poller(loop)
         self.turns = Turns(max_sockets)
         self.cache = Cache(loop, self.ask, max_cache_size)
+        self.find = self.cache.get if get_host is None else self.find_by_hook
 
-    def kept(self, name: str, qtype: int) -> tuple[Value, ...] | None:
-        """The records in the cache for the name to ask for first, where nothing comes before them. All other cases are for `resolve`."""
-        if self.get_host is not None or not isinstance(name, str) or not isinstance(qtype, int):
-            return None
-        now = self.loop.time()
-        hosts = self.hosts.read(now)
-        # (Without the method, where it has nothing to add: a call is a tenth of all that this takes.)
-        fqdns = self.candidates(name, now) if self.uses_resolv_conf else candidates(name, (), 0)
-        if not fqdns or fqdns[0] in hosts or fqdns[-1] in hosts:
-            return None
-        answer = self.cache.kept((fqdns[0], qtype), now)
-        return answer.records if answer else None
-
-    async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
+    def candidates(self, name: str, qtype: int) -> tuple[bytes, ...]:
+        """The names to ask for, in order; none for an IP literal. Raises InvalidName, TypeError or ValueError."""
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
         if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
-        fqdns = self.candidates(name, self.loop.time())
+        if self.get_nameservers is not None:
+            return candidates(name, (), 0)
+        conf = self.resolv_conf.read(self.loop.time())
+        return candidates(name, conf.search, conf.ndots)
+
+    async def search(self, name: str, fqdns: Sequence[bytes], qtype: int) -> tuple[Value, ...]:
+        """The records of a name that stands for itself, or of the first of several to try that exists."""
         if not fqdns:
             return resolve_literal(name, qtype)
-        as_given = fqdns[0]
-        if len(fqdns) > 1:
-            as_given = min(fqdns, key=len)
-            if found := await self.ask_host(as_given, qtype):
-                return found
+        as_given = min(fqdns, key=len)
+        if found := await self.ask_host(as_given, qtype):
+            return found
         for fqdn in fqdns:
-            answer = await self.look_up(fqdn, qtype)
-            if answer.missing is None:
+            answer = await self.look_up(fqdn, qtype, self.known(fqdn, qtype))
+            if answer.records:
                 return answer.records
             if fqdn == as_given:
                 missing = answer
         raise does_not_exist(Question(as_given, qtype), missing, [fqdn for fqdn in fqdns if fqdn != as_given])
 
-    def candidates(self, name: str, now: float) -> tuple[bytes, ...]:
-        if not self.uses_resolv_conf:
-            return candidates(name, (), 0)
-        conf = self.resolv_conf.read(now)
-        return candidates(name, conf.search, conf.ndots)
+    def known(self, fqdn: bytes, qtype: int) -> Answer | None:
+        """What is there already, in the hosts file or in the cache. A hook has to be awaited, and so nothing is known before that."""
+        if self.get_host is not None:
+            return None
+        now = self.loop.time()
+        if fqdn in self.hosts.read(now) and (addresses := self.find_in_hosts(fqdn, qtype, now)):
+            return Answer(addresses, now)
+        return self.cache.kept((fqdn, qtype), now)
 
-    async def look_up(self, fqdn: bytes, qtype: int) -> Answer:
-        """The records of a name, or of what it is an alias of; or that there are none."""
+    async def look_up(self, fqdn: bytes, qtype: int, answer: Answer | None) -> Answer:
+        """The records of a name, or of what it is an alias of; or that there are none. `answer` is what is known of it."""
         chain = [fqdn]
         expires_at = math.inf
         while True:
-            if records := await self.ask_host(fqdn, qtype):
-                return Answer(tuple(expiring_by(record, expires_at) for record in records), expires_at)
             try:
-                answer = await self.cache.get(Question(fqdn, qtype))
+                answer = answer or await self.find(Question(fqdn, qtype))
             except ResolverError as error:
                 if len(chain) == 1:
                     raise
                 raise with_message(error, f'{Question(chain[0], qtype)} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
-            if answer.records and len(chain) == 1:
+            if len(chain) == 1 and (answer.records or answer.missing):
                 return answer
             chain += answer.aliases
             check_chain(chain, f'{Question(chain[0], qtype)}: the nameservers gave')
@@ -1660,53 +1649,67 @@ class LoopResolver:
             if answer.missing:
                 return answer._replace(aliases=tuple(chain[1:]))
             fqdn = chain[-1]
+            answer = self.known(fqdn, qtype)
+
+    async def find_by_hook(self, question: Question) -> Answer:
+        """What get_host has for a name, or else the cache or the nameservers."""
+        if records := await self.ask_host(*question):
+            return Answer(records, math.inf)
+        return self.cache.kept(question, self.loop.time()) or await self.cache.get(question)
 
     async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...]:
         """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""
         if self.get_host is None:
-            now = self.loop.time()
-            words = self.hosts.read(now).get(fqdn)
-            return to_addresses(words, qtype, now) if words else ()
+            return self.find_in_hosts(fqdn, qtype, self.loop.time())
         found = await self.get_host(fqdn, qtype)
         if found is None:
             return ()
         now = self.loop.time()
         return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
 
-    async def get_nameservers_of_system(self, _: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
+    def find_in_hosts(self, fqdn: bytes, qtype: int, now: float) -> tuple[Address, ...]:
+        return to_addresses(self.hosts.read(now).get(fqdn, ()), qtype, now)
+
+    async def ask(self, question: Question) -> Answer:
+        """Puts a question to the nameservers, of a set at a time."""
+        if special := answer_special(question, self.loop.time()):
+            return special
+        inquiry = Inquiry(question, self.poller, self.turns, self.case_to_send(), None if self.get_nameservers else self.failing)
+        try:
+            answer = await (self.ask_those_of_hook(inquiry) if self.get_nameservers else self.ask_those_of_system(inquiry))
+            return answer or inquiry.conclude()
+        finally:
+            inquiry.close()
+
+    async def ask_those_of_system(self, inquiry: Inquiry) -> Answer | None:
+        await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
         conf = self.resolv_conf.read(self.loop.time())
         timeout = conf.timeout if self.timeout is None else self.timeout
         first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
         nameservers = conf.nameservers[first:] + conf.nameservers[:first]
         for _round in range(conf.attempts):
             for nameserver in self.failing.put_last(nameservers, self.loop.time()):
-                yield timeout, nameserver
+                if answer := await inquiry.ask(timeout, (to_nameserver(*nameserver),)):
+                    return answer
+        return None
 
-    async def ask(self, question: Question) -> Answer:
-        """Puts a question to the nameservers, of a set at a time."""
-        if special := answer_special(question, self.loop.time()):
-            return special
-        inquiry = Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing if self.uses_resolv_conf else None)
+    async def ask_those_of_hook(self, inquiry: Inquiry) -> Answer | None:
+        assert self.get_nameservers is not None
+        sets = self.get_nameservers(inquiry.question.fqdn)
+        if not hasattr(sets, 'aclose'):
+            raise ResolverError(f'{inquiry.question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
         try:
-            if self.uses_resolv_conf:
-                await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
-            sets = self.get_nameservers(question.fqdn)
-            if not hasattr(sets, 'aclose'):
-                raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
-            try:
-                async for given in sets:
-                    if answer := await inquiry.ask(*check_set(question, given)):
-                        return answer
-            finally:
-                # One that runs cannot be closed: this coroutine is, by hand, while the hook awaits (before Python 3.13).
-                if not getattr(sets, 'ag_running', False):  # pragma: no branch
-                    await sets.aclose()
-            return inquiry.conclude()
+            async for given in sets:
+                if answer := await inquiry.ask(*check_set(inquiry.question, given)):
+                    return answer
         finally:
-            inquiry.close()
+            # One that runs cannot be closed: this coroutine is, by hand, while the hook awaits (before Python 3.13).
+            if not getattr(sets, 'ag_running', False):  # pragma: no branch
+                await sets.aclose()
+        return None
 
     def case_to_send(self) -> TransformFqdn:
-        if self.uses_resolv_conf and self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
+        if self.get_nameservers is None and self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
             return keep_case
         return self.transform_fqdn
 
@@ -1760,7 +1763,16 @@ def Resolver(  # noqa: N802
                 if other.is_closed():
                     in_loop.pop(other, None)
             resolver = in_loop[loop] = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
-        return resolver.kept(name, qtype) or await resolver.resolve(name, qtype)
+        fqdns = resolver.candidates(name, qtype)
+        if len(fqdns) != 1:
+            return await resolver.search(name, fqdns, qtype)
+        fqdn = fqdns[0]
+        answer = resolver.known(fqdn, qtype)
+        if answer is None or not answer.records:
+            answer = await resolver.look_up(fqdn, qtype, answer)
+            if answer.missing:
+                raise does_not_exist(Question(fqdn, qtype), answer, ())
+        return answer.records
 
     def clear_cache() -> None:
         """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""
