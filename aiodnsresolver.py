@@ -24,6 +24,7 @@ import asyncio
 import collections
 import contextlib
 import copy
+import dataclasses
 import enum
 import errno
 import functools
@@ -280,6 +281,9 @@ ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets in an addr
     A: (4, IPv4AddressExpiresAt),
     AAAA: (16, IPv6AddressExpiresAt),
 }
+PLAIN_RECORDS = {  # type -> what the record of an address starts with when its name is a pointer to the question, and all of its layout
+    qtype: (TO_QUESTION + QUESTION_TAIL.pack(qtype, IN), struct.Struct(f'!6sIH{octets}s')) for qtype, (octets, _) in ADDRESSES.items()
+}
 
 
 def expiring(value: Any, expires_at: float) -> Value:
@@ -381,7 +385,7 @@ def pack_name(name: bytes) -> bytes:
     try:
         return b''.join([LENGTH_OCTETS[len(label)] + label for label in name.split(b'.')] if name else []) + b'\0'
     except KeyError as error:
-        raise InvalidName(f'{text(name)!r} is no name: one of its labels has {error} octets, and 1 to {MAX_LABEL} is what they have') from None
+        raise InvalidName(f'{text(name)!r} is no name: one of its labels has {error} octets, not 1 to {MAX_LABEL}') from None
 
 
 def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
@@ -542,7 +546,8 @@ class Question(NamedTuple):
         return f'{text(self.fqdn)} {TYPES(self.qtype).name}'
 
 
-class Answer(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Answer:
     """What a nameserver knows of a question: its records, or the alias to ask for instead, or that there are none.
 
     `expires_at` is when the first of all records that it is made from expires: the time, on the clock of the loop, at which the
@@ -596,6 +601,8 @@ def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -
         if rcode not in (NOERROR, NXDOMAIN):
             parse(data)
             raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
+        if rcode == NOERROR and (answer := read_plain(question, data, len(query), answer_count, asked_at)):
+            return answer
         answers, _ = unpack_all(unpack_record, data, len(query), answer_count, {TO_QUESTION: question.fqdn})
         aliases, expires_at, rrset = follow_aliases(question, answers, asked_at)
         if rrset and rcode == NOERROR:
@@ -608,7 +615,28 @@ def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -
     soa = next((record for record in authority if record.qtype == SOA and record.qclass == IN), None)
     if rcode == NOERROR and aliases and (flags & TC or not soa):
         return Answer((), expires_at, aliases)
-    return read_negative(flags, soa, expires_at, asked_at)._replace(aliases=aliases)
+    return dataclasses.replace(read_negative(flags, soa, expires_at, asked_at), aliases=aliases)
+
+
+def read_plain(question: Question, data: bytes, offset: int, count: int, asked_at: float) -> Answer | None:
+    """The answer of a section that holds the addresses which were asked for, each named by a pointer to the question, and nothing else.
+
+    Nearly all are so, and it takes a fifth of the time that reading what may be any section takes; which is left to who can where None
+    is said.
+    """
+    if question.qtype not in PLAIN_RECORDS:
+        return None
+    plain_start, layout = PLAIN_RECORDS[question.qtype]
+    end = offset + count * layout.size
+    if not count or end > len(data):
+        return None
+    octets, address_class = ADDRESSES[question.qtype]
+    addresses = []
+    for start, ttl, length, address in layout.iter_unpack(data[offset:end]):
+        if start != plain_start or length != octets:
+            return None
+        addresses.append(address_class(address, expiry(ttl, asked_at)))
+    return Answer(tuple(addresses), min([address.expires_at for address in addresses]))
 
 
 def rcode_text(rcode: int) -> str:
@@ -688,9 +716,8 @@ def read_negative(flags: int, soa: ResourceRecord | None, expires_at: float, ask
     return Answer((), expires_at, missing=missing, evidence=evidence)
 
 
-def answer_special(question: Question, now: float) -> Answer | None:
+def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer | None:
     """The answer for a name that is never asked for: loopback for localhost (RFC 6761 §6.3), none for what the DNS does not have."""
-    fqdn, qtype = question
     if top_level(fqdn) not in NEVER_ASKED:
         return None
     if top_level(fqdn) != b'localhost':
@@ -1014,7 +1041,8 @@ class Poller:
             self.epoll.unregister(fd)
         except (OSError, ValueError):
             pass  # in a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too
-        self.stop_if_idle()
+        if self.timer is None:
+            self.stop_if_idle()
 
     def send_soon(self, send: Callable[[bool], bool]) -> None:
         """Calls `send` with whether other queries are under way. If it then says False, it is called again when one of these is over."""
@@ -1346,7 +1374,8 @@ class Inquiry:
             return True
         if self.is_logged:
             logger.debug('%s: asked %s', self.question, nameserver)
-        self.asked_at = min(self.asked_at, now)
+        if now < self.asked_at:
+            self.asked_at = now
         self.exchanges[exchange] = self.in_set[exchange] = None
         self.poller.send_soon(exchange.send)
         return True
@@ -1382,7 +1411,7 @@ class Inquiry:
         if self.is_logged:
             logger.debug('%s: %s gave %s', self.question, exchange.nameserver, result)
         if isinstance(result, Answer) and result.missing:
-            result = result._replace(evidence=f'{exchange.nameserver} {result.evidence}')
+            result = dataclasses.replace(result, evidence=f'{exchange.nameserver} {result.evidence}')
         self.note_sign_of_life(exchange)
         self.result = self.result or result
         self.wake()
@@ -1590,7 +1619,7 @@ class LoopResolver:
         self.rotation = itertools.count()
         self.poller = Poller(loop)
         self.turns = Turns(max_sockets)
-        self.cache = Cache(loop, self.ask, max_cache_size)
+        self.cache = Cache(loop, self.ask_by_hook if get_nameservers else self.ask_by_resolv_conf, max_cache_size)
         self.find = self.cache.get if get_host is None else self.find_by_hook
 
     def candidates(self, name: str, qtype: int) -> tuple[bytes, ...]:
@@ -1626,7 +1655,7 @@ class LoopResolver:
         now = self.loop.time()
         if fqdn in self.hosts.read(now) and (addresses := self.find_in_hosts(fqdn, qtype, now)):
             return Answer(addresses, now)
-        return self.cache.kept((fqdn, qtype), now)
+        return self.cache.kept((fqdn, qtype), now) or answer_special(fqdn, qtype, now)
 
     async def look_up(self, fqdn: bytes, qtype: int, answer: Answer | None) -> Answer:
         """The records of a name, or of what it is an alias of; or that there are none. `answer` is what is known of it."""
@@ -1647,7 +1676,7 @@ class LoopResolver:
             if answer.records:
                 return Answer(tuple(expiring_by(record, expires_at) for record in answer.records), expires_at)
             if answer.missing:
-                return answer._replace(aliases=tuple(chain[1:]))
+                return dataclasses.replace(answer, aliases=tuple(chain[1:]))
             fqdn = chain[-1]
             answer = self.known(fqdn, qtype)
 
@@ -1655,7 +1684,8 @@ class LoopResolver:
         """What get_host has for a name, or else the cache or the nameservers."""
         if records := await self.ask_host(*question):
             return Answer(records, math.inf)
-        return self.cache.kept(question, self.loop.time()) or await self.cache.get(question)
+        now = self.loop.time()
+        return self.cache.kept(question, now) or answer_special(*question, now) or await self.cache.get(question)
 
     async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...]:
         """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""
@@ -1670,48 +1700,45 @@ class LoopResolver:
     def find_in_hosts(self, fqdn: bytes, qtype: int, now: float) -> tuple[Address, ...]:
         return to_addresses(self.hosts.read(now).get(fqdn, ()), qtype, now)
 
-    async def ask(self, question: Question) -> Answer:
-        """Puts a question to the nameservers, of a set at a time."""
-        if special := answer_special(question, self.loop.time()):
-            return special
-        inquiry = Inquiry(question, self.poller, self.turns, self.case_to_send(), None if self.get_nameservers else self.failing)
+    async def ask_by_resolv_conf(self, question: Question) -> Answer:
+        """Puts a question to the nameservers of resolv.conf, one at a time."""
+        inquiry = Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing)
         try:
-            answer = await (self.ask_those_of_hook(inquiry) if self.get_nameservers else self.ask_those_of_system(inquiry))
-            return answer or inquiry.conclude()
+            await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
+            conf = self.resolv_conf.read(self.loop.time())
+            timeout = conf.timeout if self.timeout is None else self.timeout
+            first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
+            nameservers = conf.nameservers[first:] + conf.nameservers[:first]
+            for _round in range(conf.attempts):
+                for nameserver in self.failing.put_last(nameservers, self.loop.time()):
+                    if answer := await inquiry.ask(timeout, (to_nameserver(*nameserver),)):
+                        return answer
+            return inquiry.conclude()
         finally:
             inquiry.close()
 
-    async def ask_those_of_system(self, inquiry: Inquiry) -> Answer | None:
-        await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
-        conf = self.resolv_conf.read(self.loop.time())
-        timeout = conf.timeout if self.timeout is None else self.timeout
-        first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
-        nameservers = conf.nameservers[first:] + conf.nameservers[:first]
-        for _round in range(conf.attempts):
-            for nameserver in self.failing.put_last(nameservers, self.loop.time()):
-                if answer := await inquiry.ask(timeout, (to_nameserver(*nameserver),)):
-                    return answer
-        return None
+    def case_to_send(self) -> TransformFqdn:
+        if self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
+            return keep_case
+        return self.transform_fqdn
 
-    async def ask_those_of_hook(self, inquiry: Inquiry) -> Answer | None:
+    async def ask_by_hook(self, question: Question) -> Answer:
+        """Puts a question to the nameservers that get_nameservers yields, a set at a time."""
         assert self.get_nameservers is not None
-        sets = self.get_nameservers(inquiry.question.fqdn)
+        inquiry = Inquiry(question, self.poller, self.turns, self.transform_fqdn, None)
+        sets = self.get_nameservers(question.fqdn)
         if not hasattr(sets, 'aclose'):
-            raise ResolverError(f'{inquiry.question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
+            raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
         try:
             async for given in sets:
-                if answer := await inquiry.ask(*check_set(inquiry.question, given)):
+                if answer := await inquiry.ask(*check_set(question, given)):
                     return answer
+            return inquiry.conclude()
         finally:
+            inquiry.close()
             # One that runs cannot be closed: this coroutine is, by hand, while the hook awaits (before Python 3.13).
             if not getattr(sets, 'ag_running', False):  # pragma: no branch
                 await sets.aclose()
-        return None
-
-    def case_to_send(self) -> TransformFqdn:
-        if self.get_nameservers is None and self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
-            return keep_case
-        return self.transform_fqdn
 
 
 def Resolver(  # noqa: N802

@@ -460,7 +460,7 @@ def main():
     parser.add_argument('--quick', action='store_true', help='one round with few look-ups, to see that it works')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--loop', choices=['asyncio', 'uvloop'], default='asyncio')
-    parser.add_argument('--only', metavar='TEXT', default='', help='the rows whose name holds this')
+    parser.add_argument('--only', metavar='REGEX', default='', help="the rows whose name this is found in: '^cached$'")
     parser.add_argument('--json', action='store_true', help='print JSON in place of the tables')
     parser.add_argument('--svg', metavar='FILE', help='draw the row of 100 in flight')
     parser.add_argument('--child', help=argparse.SUPPRESS)
@@ -481,7 +481,7 @@ def main():
             print(f'{machine()}, loop: {options.loop}\n\n| row | who | {" | ".join(COLUMNS)} | spread | ratio | |')
             print(f'|---|---|{"--:|" * (len(COLUMNS) + 2)}---|')
         for row, function, arguments, peers, main_measure in rows(options.quick, control):
-            if options.only in row:
+            if re.search(options.only, row):
                 present = [peer for peer in peers if peer in PEERS]
                 table[row] = summarize(run_row(row, function, arguments, present, server, options, directory), main_measure)
                 if not options.json:

@@ -668,7 +668,10 @@ MESSAGE = Message(1, QUESTION, 0, 0, 0, 1, 0, 0, 0, (QuestionRecord(b'example.co
     ],
 )
 def test_what_does_not_fit_in_a_message_is_refused(message, error):
-    with pytest.raises(error, match=r'is no name: one of its labels has (0|64) octets|is no name: it has 255 octets|does not fit in \d bits of the header|does not fit in its field'):
+    with pytest.raises(
+        error,
+        match=r'is no name: one of its labels has (0|64) octets|is no name: it has 255 octets|does not fit in \d bits of the header|does not fit in its field',
+    ):
         pack(message)
 
 
