@@ -881,6 +881,51 @@ def test_a_text_that_is_cut_off_makes_its_reply_malformed():
     assert m.read_reply(m.Question(b'www.example.com', TYPES.TXT), query.to_wire(), data.replace(b'\4some', b'\5some'), 100.0) is None
 
 
+def verdict(question, query, data):
+    try:
+        return m.read_reply(question, query.to_wire(), data, 100.0)
+    except m.ResolverError as error:
+        return type(error), str(error)
+
+
+@hypothesis.given(
+    qtype=st.sampled_from(['A', 'AAAA']),
+    records=st.lists(
+        st.tuples(
+            st.sampled_from(['?', '?', '?', 'other.example.']),
+            st.sampled_from([0, 5, 20, 86400 * 30]),
+            st.sampled_from(['A 192.0.2.1', 'A 192.0.2.2', 'AAAA 2001:db8::1', 'AAAA 2001:db8::2', 'CNAME other.example.', 'TXT "text"']),
+        ),
+        max_size=4,
+    ),
+    rcode=st.sampled_from([0, 0, 0, 2, 3]),
+    change=st.none() | st.tuples(st.integers(33, 80), st.integers(0, 255)),
+    cut=st.none() | st.integers(33, 80),
+)
+@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (34, 16), None)  # of another owner: example.com
+@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (36, 28), None)  # of another type
+@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (38, 3), None)  # of another class
+@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (39, 0x80), None)  # its TTL with the top bit
+@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (44, 3), None)  # too short
+def test_the_quick_way_to_read_addresses_finds_what_the_long_one_does(qtype, records, rcode, change, cut):
+    query = dns.message.make_query('www.example.com', qtype)
+    data = bytearray(reply(*(f'{name} {ttl} IN {rest}' for name, ttl, rest in records), rcode=rcode)(query))
+    if change and change[0] < len(data):
+        data[change[0]] = change[1]
+    question = m.Question(b'www.example.com', TYPES[qtype])
+    quick = verdict(question, query, bytes(data[:cut]))
+    with unittest.mock.patch.object(m, 'read_plain', return_value=None):
+        assert quick == verdict(question, query, bytes(data[:cut]))
+
+
+@pytest.mark.parametrize('address', ['192.0.2.1', '2001:db8::1'])
+def test_addresses_alone_are_read_the_quick_way(address):
+    query = dns.message.make_query('www.example.com', 'AAAA' if ':' in address else 'A')
+    question = m.Question(b'www.example.com', query.question[0].rdtype)
+    with unittest.mock.patch.object(m, 'unpack_record', side_effect=AssertionError):
+        assert texts(m.read_reply(question, query.to_wire(), a(*[address] * 3)(query), 100.0).records) == [address] * 3
+
+
 @pytest.mark.parametrize('transform', [lambda _: b'evil.example', lambda name: name.decode(), lambda name: name + b'.'])
 async def test_a_transform_fqdn_that_changes_more_than_case_is_an_error_that_says_so(nameserver, transform):
     server = nameserver(a('192.0.2.1'))
@@ -2552,8 +2597,9 @@ async def test_short_of_sockets_only_those_of_a_set_that_were_asked_are_told_of(
     assert str(caught.value) == f'www.example.com A: {one.text} timed out after 1 s'
 
 
+@pytest.mark.parametrize('count', [1, 5])
 @pytest.mark.parametrize('code', [errno.EAGAIN, errno.ENETUNREACH, errno.EPERM])
-async def test_an_error_of_send_puts_the_nameserver_out_and_leaves_no_socket(nameserver, monkeypatch, code):
+async def test_an_error_of_send_puts_the_nameserver_out_and_leaves_no_socket(nameserver, monkeypatch, code, count):
     bad, good = nameserver(silence), nameserver(a('192.0.2.1'))
 
     class Failing(socket.socket):
@@ -2564,7 +2610,91 @@ async def test_an_error_of_send_puts_the_nameserver_out_and_leaves_no_socket(nam
 
     monkeypatch.setattr(m, 'Socket', Failing)
     resolve, _ = resolver_for(bad, good)
-    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    started = now()
+    found = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(count)))
+    assert [texts(addresses) for addresses in found] == [['192.0.2.1']] * count
+    assert now() == started
+
+
+async def test_of_several_queries_the_first_leaves_at_once_and_the_others_together_at_the_end_of_the_step(clock, monkeypatch):
+    sent = []
+
+    class Silent(socket.socket):
+        def send(self, data):
+            self.getpeername()  # an error where it is closed
+            sent.append(data[13:14].lower())
+
+    monkeypatch.setattr(m, 'Socket', Silent)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('192.0.2.1', 53), ('192.0.2.2', 53))))
+    first, gone, third = (resolve(name, TYPES.A) for name in 'abc')
+    for coroutine in (first, gone, third):
+        coroutine.send(None)
+    assert sent == [b'a']
+    gone.close()
+    await asyncio.sleep(0)
+    assert sent == [b'a', b'a', b'c', b'c']  # and none for who has gone meanwhile
+    first.close()
+    third.close()
+    await asyncio.sleep(1)
+
+
+class FullBuffers:
+    """Has room for so many queries; more can be sent when sockets are closed."""
+
+    def __init__(self, monkeypatch, room):
+        self.room, self.under_way, self.refused = room, set(), 0
+        buffers = self
+
+        class Full(m.Socket):
+            def send(self, data):
+                if len(buffers.under_way) >= buffers.room:
+                    buffers.refused += 1
+                    raise OSError(errno.ENOBUFS, 'No buffer space available')
+                buffers.under_way.add(self.fileno())
+                return super().send(data)
+
+            def close(self):
+                buffers.under_way.discard(self.fileno())
+                super().close()
+
+        monkeypatch.setattr(m, 'Socket', Full)
+
+
+async def test_queries_for_which_there_is_no_room_leave_when_others_are_over(nameserver, monkeypatch):
+    server = nameserver(after(0.1, a('192.0.2.1')))
+    buffers = FullBuffers(monkeypatch, 3)
+    resolve, _ = resolver_for(server)
+    started = now()
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(12)))
+    assert now() == pytest.approx(started + 0.4)
+    assert server.names == [f'n{i}.example' for i in range(12)]
+    assert 0 < buffers.refused < 12
+
+
+async def test_without_any_room_to_send_the_error_says_so(nameserver, monkeypatch):
+    FullBuffers(monkeypatch, 0)
+    resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
+    results = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)), return_exceptions=True)
+    assert {type(result) for result in results} == {m.NameserverUnreachable}
+    assert str(results[2]).endswith('cannot be asked: No buffer space available (5 times)')
+
+
+async def test_with_nothing_under_way_to_wait_for_it_is_an_error_that_there_is_no_room_to_send(nameserver, monkeypatch):
+    server = nameserver(silence)
+    buffers = FullBuffers(monkeypatch, 1)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, server.at)))
+    under_way = resolve('a.example', TYPES.A)
+    under_way.send(None)
+    tasks = [asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('b.example', 'c.example')]
+    await asyncio.sleep(0.5)
+    assert buffers.refused == 1
+    buffers.room = 0
+    under_way.close()
+    started = now()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(result) for result in results} == {m.NameserverUnreachable}
+    assert now() == started
+    await asyncio.sleep(1)
 
 
 # --- The cache, and who waits for whom --------------------------------------------------------------------------------------------------------
@@ -2977,7 +3107,9 @@ def test_two_loops_in_two_threads_do_not_disturb_each_other():
     assert len(found) == 40
 
 
-def test_a_loop_that_is_closed_in_the_middle_of_look_ups_leaves_no_warning(recwarn):
+@pytest.mark.parametrize('room', [9, 1])
+def test_a_loop_that_is_closed_in_the_middle_of_look_ups_leaves_no_warning(recwarn, monkeypatch, caplog, room):
+    FullBuffers(monkeypatch, room)
     loop = asyncio.new_event_loop()
     silent, sender = udp_pair()
     resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((5, silent.getsockname())), max_sockets=2)
@@ -2991,6 +3123,7 @@ def test_a_loop_that_is_closed_in_the_middle_of_look_ups_leaves_no_warning(recwa
     silent.close()
     sender.close()
     assert [str(warning.message) for warning in recwarn] == []
+    assert caplog.text == ''
 
 
 def test_a_forgotten_resolver_is_not_kept_alive():
