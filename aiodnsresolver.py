@@ -112,6 +112,7 @@ MAX_DATAGRAM = 65535
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
 MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: what starts to exist is to be seen soon
+FULL_OUTBOX = 32  # queries that are sent together; with more, nothing is gained
 FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two looks at whether a file has changed
 
@@ -1006,15 +1007,15 @@ class Poller:
     The loop knows of one file descriptor and one timer, however many sockets and futures there are. Both are gone from it when
     the timer finds nothing to wait for any more, and so at the latest one timeout after the last call of `end_after`.
 
-    Queries leave one right after the other, at the end of the step, since to wake a nameserver on this machine for each costs
-    more than all else that is done for it. The only one that is under way leaves at once: it has nobody to wait for.
+    Queries leave one right after the other, after all that is to be done in a step of the loop, since to wake a nameserver of this
+    machine for each by itself costs a quarter of the time of a look-up. One that is alone leaves at once: it has nobody to wait for.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.epoll: Any = None
         self.callbacks: dict[int, Callable[[], None]] = {}
-        self.outbox: collections.deque[Callable[[bool], bool]] = collections.deque()
+        self.outbox: dict[int, Callable[[float, bool], bool]] = {}  # what is to be sent from those of them that have not sent it
         self.is_flush_due = False
         self.buffer = memoryview(bytearray(MAX_DATAGRAM))
         self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
@@ -1022,7 +1023,11 @@ class Poller:
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = math.inf
 
-    def watch(self, fd: int, callback: Callable[[], None]) -> None:
+    def watch(self, fd: int, callback: Callable[[], None], send: Callable[[float, bool], bool]) -> None:
+        """Calls `send` at the next flush, and `callback` whenever the socket can be read from.
+
+        `send` is told the time, and whether other queries are under way. Says it False, it is called again when one of these is over.
+        """
         if self.epoll is None:
             self.start()
         try:
@@ -1031,45 +1036,46 @@ class Poller:
             self.stop_if_idle()
             raise
         self.callbacks[fd] = callback
+        self.outbox[fd] = send
 
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
         del self.callbacks[fd]
-        if self.outbox and not self.is_flush_due:
+        self.outbox.pop(fd, None)
+        if self.outbox:
             self.flush_soon()
         try:  # noqa: SIM105
             self.epoll.unregister(fd)
         except (OSError, ValueError):
             pass  # in a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too
-        if self.timer is None:
-            self.stop_if_idle()
+        self.stop_if_idle()
 
-    def send_soon(self, send: Callable[[bool], bool]) -> None:
-        """Calls `send` with whether other queries are under way. If it then says False, it is called again when one of these is over."""
-        if len(self.callbacks) == 1:
-            send(False)
-            return
-        self.outbox.append(send)
-        if not self.is_flush_due:
+    def post(self) -> None:
+        """Sends what is to be sent: now, where nothing else is under way or enough has come together, or else at the end of the step."""
+        if len(self.outbox) == len(self.callbacks) or len(self.outbox) >= FULL_OUTBOX:
+            self.flush()
+        else:
             self.flush_soon()
 
     def flush_soon(self) -> None:
-        if not self.loop.is_closed():
-            self.is_flush_due = True
+        if not self.is_flush_due and not self.loop.is_closed():
             self.loop.call_soon(self.flush)
+            self.is_flush_due = True
 
     def flush(self) -> None:
         self.is_flush_due = False
-        while self.outbox and self.outbox[0](len(self.outbox) < len(self.callbacks)):
-            self.outbox.popleft()
+        now = self.loop.time()
+        for fd, send in list(self.outbox.items()):
+            if not send(now, len(self.outbox) < len(self.callbacks)):
+                break
+            self.outbox.pop(fd, None)
 
     def receive(self, sock: socket.SocketType) -> bytes:
         """A datagram of any length: to allocate as much for each costs more than to copy the few octets that most have."""
         return self.buffer[: sock.recv_into(self.buffer)].tobytes()
 
-    def end_after(self, timeout: float, future: asyncio.Future[Any]) -> None:
+    def end_after(self, timeout: float, future: asyncio.Future[Any], now: float) -> None:
         """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
-        now = self.loop.time()
         deadline = now + timeout
         if len(self.deadlines) > 2 * len(self.callbacks) + 100:
             self.deadlines = [entry for entry in self.deadlines if not entry[2].done()]
@@ -1127,6 +1133,7 @@ class Turns:
         self.most = self.limit = most
         self.taken = 0
         self.queue: collections.OrderedDict[asyncio.Future[int], int] = collections.OrderedDict()
+        self.lenders: dict[Callable[[], None], None] = {}
 
     def take_free(self, wanted: int) -> int:
         """Takes as many turns as can be had at once, and says how many these are."""
@@ -1149,6 +1156,7 @@ class Turns:
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.queue[turn] = wanted
         self.queue.move_to_end(turn, last=not instead_of)
+        self.call_in()
         granted = 0
         try:
             granted = await turn
@@ -1172,6 +1180,20 @@ class Turns:
             self.taken += granted
             settle(turn, granted)
 
+    def lend(self, give_back: Callable[[], None]) -> None:
+        """To be called by who waits for something else than a socket, and what that is may itself be waiting for a turn.
+
+        `give_back` is called when others wait for the turns that he holds, unless he takes it out of `lenders` before.
+        """
+        self.lenders[give_back] = None
+        if self.queue:
+            asyncio.get_running_loop().call_soon(self.call_in)
+
+    def call_in(self) -> None:
+        while self.queue and self.lenders:
+            give_back, _ = self.lenders.popitem()
+            give_back()
+
     def found_shortage(self, own: int) -> bool:
         """To be called when the system refuses a socket: no more are to be had than the others have, if there are others."""
         others = self.taken - own
@@ -1182,17 +1204,17 @@ class Turns:
 
 @functools.lru_cache(maxsize=1000)
 def to_set(timeout: float, *nameservers: tuple[Any, int]) -> tuple[float, tuple[Nameserver, ...]]:
-    """What a hook yielded as the timeout in seconds and the nameservers of a set. Raises ValueError or TypeError."""
+    """What a hook yielded as the timeout in seconds and the nameservers of a set. Raises ValueError, TypeError or OverflowError."""
     if not 0 <= timeout < math.inf:
         raise ValueError(f'{timeout!r} is no timeout')
-    return timeout, tuple(to_nameserver(*nameserver) for nameserver in nameservers)
+    return float(timeout), tuple(to_nameserver(*nameserver) for nameserver in nameservers)
 
 
 def check_set(question: Question, given: Any) -> tuple[float, tuple[Nameserver, ...]]:
     """The timeout and the nameservers of a set that a hook yielded. Raises ResolverError."""
     try:
         return to_set(*given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ResolverError(
             f'{question}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is needed, '
             f'the ip being that of a nameserver, not its name: {error}'
@@ -1227,20 +1249,20 @@ class Exchange:
         try:
             sock.setblocking(False)
             sock.connect(nameserver.address or nameserver.address_in_zone())
-            inquiry.poller.watch(self.fd, self.read)
+            inquiry.poller.watch(self.fd, self.read, self.send)
         except (OSError, ResolverError):
             sock.close()
             raise
 
-    def send(self, may_wait: bool) -> bool:
+    def send(self, now: float, may_wait: bool) -> bool:
         """Sends the query; False says that there is no room for it in the buffers of the system, and that it waits."""
+        self.inquiry.is_leaving(now)
         try:
             self.sock.send(self.query)
         except OSError as error:
             if may_wait and error.errno in SHORTAGE:
                 return False
-            if self.sock.fileno() != -1:  # else it was closed meanwhile
-                self.inquiry.is_out(self, socket_error(error))
+            self.inquiry.is_out(self, socket_error(error))
         return True
 
     def read(self) -> None:
@@ -1304,38 +1326,73 @@ class Inquiry:
         self.case_lost_by: dict[Nameserver, None] = {}
         self.result: Answer | ResolverError | None = None
         self.woken: asyncio.Future[None] | None = None
+        self.timeout: float | None = None  # of the set that is waited for, as long as nothing of it was sent
 
     def close(self) -> None:
+        self.keep()
+        self.give_up_all()
+        # What is left is not to be for the garbage collector: errors know the frames they went through, and these their Inquiry.
+        self.in_set.clear()
+        self.failures.clear()
+        self.result = None
+
+    def give_up_all(self) -> None:
         for exchange in self.exchanges:
             exchange.close()
-        self.exchanges.clear()  # each knows its Inquiry: what is left of them is not to be for the garbage collector
-        self.in_set.clear()
-        self.turns.give_back(self.turns_held)
+        self.exchanges.clear()
+        held, self.turns_held = self.turns_held, 0
+        self.turns.give_back(held)
 
     async def take_turn(self) -> None:
         self.turns_held = self.turns.take_free(1) or await self.turns.take(1)
 
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> Answer | None:
         """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
+        self.keep()
         unasked = len(nameservers)
+        has_waited = False
         while unasked and not self.in_set and self.result is None:
             if not self.has_room(unasked):
                 await self.make_room(unasked)
             while unasked and self.turns_held > len(self.exchanges) and self.start(nameservers[-unasked]):
                 unasked -= 1
-        if self.result is None and self.in_set:
-            self.woken = self.poller.loop.create_future()
-            self.poller.end_after(timeout, self.woken)
-            await self.woken
-        elif self.result is None:
-            await asyncio.sleep(0)  # a hook that yields such sets for ever does not have the loop for itself
+            if self.in_set:
+                has_waited = True
+                self.timeout, self.woken = timeout, self.poller.loop.create_future()
+                self.poller.post()
+                await self.woken
         if isinstance(self.result, ResolverError):
             raise self.result
         if self.result is None:
-            for exchange in self.in_set:
-                self.note_failure(exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
-            self.in_set.clear()
+            self.end_set(timeout)
+            if not has_waited:
+                await asyncio.sleep(0)  # a hook that yields such sets for ever does not have the loop for itself
         return self.result
+
+    def is_leaving(self, now: float) -> None:
+        """A query is about to be sent: if it is the first of its set, the time of the set starts."""
+        if self.timeout is not None:
+            assert self.woken is not None
+            self.poller.end_after(self.timeout, self.woken, now)
+            self.timeout = None
+            self.asked_at = min(self.asked_at, now)
+
+    def end_set(self, timeout: float) -> None:
+        """The time of a set is up, or all of it is out."""
+        for exchange in list(self.in_set):
+            if exchange.fd in self.poller.outbox:
+                self.is_out(exchange, socket_error(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))))
+            else:
+                self.note_failure(exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
+        self.in_set.clear()
+
+    def lend(self) -> None:
+        """Until `keep`, who needs what is held here may have it: the hook is awaited, and it may be waiting for just him."""
+        self.turns.lend(self.give_up_all)
+
+    def keep(self) -> None:
+        if self.turns.lenders:
+            self.turns.lenders.pop(self.give_up_all, None)
 
     def conclude(self) -> Answer:
         """The answer, if one came when there was no more set to ask. Raises ResolverError."""
@@ -1362,9 +1419,8 @@ class Inquiry:
             self.turns_held = await self.turns.take(wanted, instead_of=held)
 
     def start(self, nameserver: Nameserver) -> bool:
-        """Sends the query to one nameserver, or notes why that was not to be; False says that there was no socket for it just now."""
+        """Has a query ready to be sent to a nameserver, or notes why that was not to be; False: there is no socket for it just now."""
         query = make_query(self.question, self.transform_fqdn)
-        now = self.poller.loop.time()
         try:
             exchange = Exchange(self, nameserver, query)
         except OSError as error:
@@ -1374,10 +1430,7 @@ class Inquiry:
             return True
         if self.is_logged:
             logger.debug('%s: asked %s', self.question, nameserver)
-        if now < self.asked_at:
-            self.asked_at = now
         self.exchanges[exchange] = self.in_set[exchange] = None
-        self.poller.send_soon(exchange.send)
         return True
 
     def may_have_one_later(self) -> bool:
@@ -1507,18 +1560,16 @@ class Cache:
             waiters = self.in_flight[question] = collections.OrderedDict()
         elif answer := await self.join(question, waiters):
             return answer
-        outcome: Outcome = None
         try:
-            outcome = answer = await self.ask(question)
-            return answer
+            answer = await self.ask(question)
         except Exception as error:  # of a hook, as well: whatever it is, it is for all who wait
-            outcome = error
+            self.finish(question, waiters, error)
             raise
-        finally:
-            if outcome is None:
-                self.hand_over(question, waiters)
-            else:
-                self.finish(question, waiters, outcome)
+        except BaseException:
+            self.hand_over(question, waiters)
+            raise
+        self.finish(question, waiters, answer)
+        return answer
 
     async def join(self, question: Question, waiters: Waiters) -> Answer | None:
         """Waits for what the leader gets; None when he is gone, and the caller is to lead."""
@@ -1533,7 +1584,10 @@ class Cache:
             if gone and waiters.pop(waiter, self) is self and not waiter.cancelled():
                 self.hand_over(question, waiters)
         if isinstance(outcome, Exception):
-            raise outcome.with_traceback(None)
+            try:
+                raise outcome.with_traceback(None)
+            finally:
+                del outcome  # since this frame is in its traceback now
         return outcome
 
     def hand_over(self, question: Question, waiters: Waiters) -> None:
@@ -1620,7 +1674,6 @@ class LoopResolver:
         self.poller = Poller(loop)
         self.turns = Turns(max_sockets)
         self.cache = Cache(loop, self.ask_by_hook if get_nameservers else self.ask_by_resolv_conf, max_cache_size)
-        self.find = self.cache.get if get_host is None else self.find_by_hook
 
     def candidates(self, name: str, qtype: int) -> tuple[bytes, ...]:
         """The names to ask for, in order; none for an IP literal. Raises InvalidName, TypeError or ValueError."""
@@ -1638,7 +1691,7 @@ class LoopResolver:
         if not fqdns:
             return resolve_literal(name, qtype)
         as_given = min(fqdns, key=len)
-        if found := await self.ask_host(as_given, qtype):
+        if as_given != fqdns[0] and (found := await self.ask_host(as_given, qtype)):
             return found
         for fqdn in fqdns:
             answer = await self.look_up(fqdn, qtype, self.known(fqdn, qtype))
@@ -1662,11 +1715,13 @@ class LoopResolver:
         chain = [fqdn]
         expires_at = math.inf
         while True:
+            if answer is None and self.get_host is not None:
+                answer = await self.find_by_hook(fqdn, qtype)
             try:
-                answer = answer or await self.find(Question(fqdn, qtype))
+                answer = answer or await self.cache.get(Question(fqdn, qtype))
             except ResolverError as error:
-                if len(chain) == 1:
-                    raise
+                if len(chain) == 1 or type(error).__module__ != __name__:
+                    raise  # to the second: what a hook raises passes as it is
                 raise with_message(error, f'{Question(chain[0], qtype)} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
             if len(chain) == 1 and (answer.records or answer.missing):
                 return answer
@@ -1680,12 +1735,12 @@ class LoopResolver:
             fqdn = chain[-1]
             answer = self.known(fqdn, qtype)
 
-    async def find_by_hook(self, question: Question) -> Answer:
-        """What get_host has for a name, or else the cache or the nameservers."""
-        if records := await self.ask_host(*question):
+    async def find_by_hook(self, fqdn: bytes, qtype: int) -> Answer | None:
+        """What get_host has for a name, or else the cache."""
+        if records := await self.ask_host(fqdn, qtype):
             return Answer(records, math.inf)
         now = self.loop.time()
-        return self.cache.kept(question, now) or answer_special(*question, now) or await self.cache.get(question)
+        return self.cache.kept((fqdn, qtype), now) or answer_special(fqdn, qtype, now)
 
     async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...]:
         """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""
@@ -1733,6 +1788,7 @@ class LoopResolver:
             async for given in sets:
                 if answer := await inquiry.ask(*check_set(question, given)):
                     return answer
+                inquiry.lend()
             return inquiry.conclude()
         finally:
             inquiry.close()
