@@ -1575,19 +1575,19 @@ class Cache:
         """Waits for what the leader gets; None when he is gone, and the caller is to lead."""
         waiter: asyncio.Future[Outcome] = self.loop.create_future()
         waiters[waiter] = None
-        gone = True
         try:
             outcome = await waiter
-            gone = False
-        finally:
+        except BaseException:
+            waiters.pop(waiter, None)
             # Whoever is cancelled in the very step in which the lead came to him hands it on.
-            if gone and waiters.pop(waiter, self) is self and not waiter.cancelled():
+            if waiter.done() and not waiter.cancelled() and waiter.result() is None:
                 self.hand_over(question, waiters)
+            raise
         if isinstance(outcome, Exception):
             try:
                 raise outcome.with_traceback(None)
             finally:
-                del outcome  # since this frame is in its traceback now
+                del outcome, waiter  # which this frame, in the traceback of the error, would keep for the garbage collector
         return outcome
 
     def hand_over(self, question: Question, waiters: Waiters) -> None:
@@ -1608,8 +1608,8 @@ class Cache:
                 self.answers[question] = outcome
                 if len(self.answers) > self.max_size:
                     self.answers.popitem(last=False)
-        for waiter in waiters:
-            settle(waiter, outcome)
+        while waiters:
+            settle(waiters.popitem(last=False)[0], outcome)
 
     def clear(self) -> None:
         self.answers.clear()

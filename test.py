@@ -4,7 +4,9 @@ import ast
 import asyncio
 import contextlib
 import copy
+import decimal
 import errno
+import fractions
 import gc
 import inspect
 import ipaddress
@@ -1470,6 +1472,7 @@ async def test_a_turn_of_one_who_is_cancelled_goes_to_the_next(steps):
         ((-1, ('127.0.0.1', 53)), '-1 is no timeout'),
         ((math.inf, ('127.0.0.1', 53)), 'inf is no timeout'),
         ((math.nan, ('127.0.0.1', 53)), 'nan is no timeout'),
+        ((10**400, ('127.0.0.1', 53)), 'too large'),
         (('1', ('127.0.0.1', 53)), "'1'"),
         ((), 'get_nameservers yielded (), where'),
         ((1, ['127.0.0.1', 53]), "['127.0.0.1', 53]"),
@@ -1481,6 +1484,15 @@ async def test_nonsense_from_get_nameservers_is_an_error_that_shows_it(clock, gi
     with pytest.raises(m.ResolverError, match=re.escape(says)) as caught:
         await resolve('www.example.com', TYPES.A)
     assert str(caught.value).startswith('www.example.com A: get_nameservers yielded ')
+
+
+async def test_a_timeout_may_be_any_number_and_spoils_no_equal_one(nameserver):
+    silent, server = nameserver(silence), nameserver(a('192.0.2.1'))
+    for half in (decimal.Decimal('0.5'), fractions.Fraction(1, 2), 0.5):
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((half, silent.at), (1, server.at)))
+        started = now()
+        await resolve('www.example.com', TYPES.A)
+        assert now() == started + 0.5
 
 
 @pytest.mark.parametrize('ip', ['127.0.0.1', '::1', ipaddress.ip_address('127.0.0.1'), ipaddress.ip_address('::1')])
@@ -1795,6 +1807,59 @@ async def test_a_hook_that_waits_or_asks_in_turn_keeps_nobody_from_his_turn(name
     assert now() == started + 1
 
 
+@pytest.mark.parametrize('count', [1, 2, 5])
+async def test_a_hook_that_asks_between_its_sets_does_not_wait_for_the_sockets_of_its_own_look_ups(nameserver, count):
+    silent, server = nameserver(silence), nameserver(a('192.0.2.1'))
+
+    async def get_nameservers(fqdn):
+        if fqdn != b'ns.example':
+            yield 0.5, silent.at
+            await resolve('ns.example', TYPES.A)
+        yield 0.5, server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=2)
+    started = now()
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(count)))
+    assert now() == started + (count + 1) // 2 * 0.5
+
+
+@pytest.mark.parametrize(('max_sockets', 'others', 'waited'), [(1, 0, 0.6), (1, 1, 2), (2, 1, 0.6)])
+async def test_the_turns_of_who_awaits_a_hook_are_for_others_if_they_need_them(nameserver, max_sockets, others, waited):
+    slow, server = nameserver(after(0.6, a('192.0.2.1'))), nameserver(a('192.0.2.2'))
+
+    async def get_nameservers(fqdn):
+        if fqdn == b'www.example.com':
+            yield 0.5, slow.at
+            await asyncio.sleep(1.5)
+        yield 0.5, server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=max_sockets)
+    started = now()
+    first = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+    await asyncio.sleep(0.1)
+    for i in range(others):
+        await resolve(f'n{i}.example', TYPES.A)
+        assert now() == started + (0.5 if max_sockets == 1 else 0.1)
+    assert texts(await first) == ['192.0.2.1' if waited < 1 else '192.0.2.2']
+    assert now() == started + 2
+
+
+async def test_a_step_that_takes_long_does_not_count_for_the_queries_that_wait_for_its_end(nameserver, clock):
+    silent, server = nameserver(silence), nameserver(a('192.0.2.1', ttl=20))
+
+    async def get_nameservers(fqdn):
+        yield 0.5, silent.at if fqdn == b'first.example' else server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    first, *others = (asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'a', 'b', 'c'))
+    asyncio.get_running_loop().call_soon(setattr, clock, 'now', clock.now + 0.7)
+    found = await asyncio.gather(*others)
+    assert [[address.expires_at for address in addresses] for addresses in found] == [[1020.7]] * 3
+    assert [sent for _, _, sent, *_ in server.queries] == [1000.7] * 3
+    with pytest.raises(m.ResolverTimeout):
+        await first
+
+
 async def test_a_reply_that_comes_while_a_hook_is_closed_after_an_error_does_no_harm(nameserver):
     server = nameserver(after(0.7, a('192.0.2.1')))
     sent = []
@@ -2020,6 +2085,37 @@ async def test_the_expiry_over_a_chain_is_that_of_its_first_link_to_expire(names
     await asyncio.sleep(5)
     await resolve('www.example.com', TYPES.A)
     assert server.names == ['www.example.com', 'b.example', 'www.example.com']
+
+
+class Blocked(m.DoesNotExist):
+    def __init__(self, name, why):
+        super().__init__(f'{name} is blocked: {why}')
+
+
+@pytest.mark.parametrize('error', [Blocked('b.example', 'policy'), m.DoesNotExist('policy'), KeyError('b')])
+async def test_what_get_host_raises_passes_as_it_is_for_an_alias_too(nameserver, error):
+    async def get_host(fqdn, qtype):
+        if fqdn == b'b.example':
+            raise error
+
+    resolve, _ = resolver_for(nameserver(alias('b.example')), get_host=get_host)
+    with pytest.raises(type(error)) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert caught.value is error
+
+
+async def test_what_get_nameservers_raises_passes_as_it_is_for_an_alias_too(nameserver):
+    server, error = nameserver(alias('b.example')), Blocked('b.example', 'policy')
+
+    async def get_nameservers(fqdn):
+        if fqdn == b'b.example':
+            raise error
+        yield 1, server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    with pytest.raises(Blocked) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert caught.value is error
 
 
 async def test_an_alias_to_what_is_in_the_hosts_file_is_found_there(nameserver):
@@ -2513,6 +2609,22 @@ async def test_a_set_waits_until_it_can_be_asked_as_a_whole(nameserver):
     assert [query[2] for query in servers[0].queries] == [query[2] for query in servers[1].queries]
 
 
+async def test_the_rest_of_a_set_is_asked_when_those_for_which_there_were_turns_are_out(nameserver):
+    silent, refusing, good = nameserver(silence), nameserver(refused), nameserver(a('192.0.2.1'))
+
+    async def get_nameservers(fqdn):
+        yield (9 if fqdn == b'other.example' else 0.5), silent.at
+        yield 0.5, refusing.at, good.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=2)
+    other = asyncio.ensure_future(resolve('other.example', TYPES.A))
+    await asyncio.sleep(0.1)
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started + 0.5
+    await other
+
+
 async def test_at_the_limit_a_look_up_gives_up_its_own_oldest_socket_and_waits_for_nobody(nameserver):
     slow, good = nameserver(after(0.7, a('192.0.2.66'))), nameserver(after(0.3, a('192.0.2.1')))
     resolve, _ = resolver_for(slow, good, max_sockets=1)
@@ -2590,6 +2702,24 @@ async def test_short_of_sockets_a_set_is_asked_in_part_and_an_old_socket_given_u
     assert (len(one.queries), len(two.queries)) == (1, 0)
 
 
+async def test_short_of_sockets_the_rest_of_a_set_is_asked_when_the_first_is_out(nameserver, monkeypatch):
+    refusing, good, silent = nameserver(refused), nameserver(a('192.0.2.1')), nameserver(silence)
+
+    async def get_nameservers(fqdn):
+        if fqdn == b'other.example':
+            yield 9, silent.at
+        yield 0.5, refusing.at, good.at
+
+    Shortage(monkeypatch, 2)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    other = asyncio.ensure_future(resolve('other.example', TYPES.A))
+    await asyncio.sleep(0.1)
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == started
+    await other
+
+
 async def test_short_of_sockets_only_those_of_a_set_that_were_asked_are_told_of(nameserver, monkeypatch):
     one, two = nameserver(silence), nameserver(silence)
     Shortage(monkeypatch, 1)
@@ -2637,6 +2767,26 @@ async def test_of_several_queries_the_first_leaves_at_once_and_the_others_togeth
     assert sent == [b'a', b'a', b'c', b'c']  # and none for who has gone meanwhile
     first.close()
     third.close()
+    await asyncio.sleep(1)
+
+
+async def test_queries_of_a_long_step_do_not_all_wait_for_its_end(clock, monkeypatch):
+    sent = []
+
+    class Silent(socket.socket):
+        def send(self, data):
+            sent.append(data)
+
+    monkeypatch.setattr(m, 'Socket', Silent)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('192.0.2.1', 53))))
+    coroutines = [resolve(f'n{i}.example', TYPES.A) for i in range(2 * m.FULL_OUTBOX)]
+    for coroutine in coroutines:
+        coroutine.send(None)
+    assert len(sent) == 1 + m.FULL_OUTBOX
+    await asyncio.sleep(0)
+    assert len(sent) == 2 * m.FULL_OUTBOX
+    for coroutine in coroutines:
+        coroutine.close()
     await asyncio.sleep(1)
 
 
@@ -3570,14 +3720,26 @@ asyncio.run(main())
     assert (done.stdout, done.stderr) == ('True True True\n', '')
 
 
-async def test_a_look_up_leaves_nothing_to_the_garbage_collector(nameserver):
-    resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
-    await resolve('first.example', TYPES.A)
+@pytest.mark.parametrize(
+    'reply_', [a('192.0.2.1'), nxdomain, servfail, silence, alias('other.example'), after(0.7, a('192.0.2.1')), b'gone']
+)
+@pytest.mark.parametrize('together', [1, 2])
+async def test_a_look_up_leaves_nothing_to_the_garbage_collector(nameserver, reply_, together):
+    server = nameserver(silence if reply_ == b'gone' else reply_)
+    if reply_ == b'gone':
+        server.close()
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=2))
+
+    async def look_up(name):
+        with contextlib.suppress(m.ResolverError):
+            await resolve(name, TYPES.A)
+
+    await look_up('first.example')
     gc.collect()
     gc.disable()
     try:
         for i in range(100):
-            await resolve(f'n{i}.example', TYPES.A)
+            await asyncio.gather(*(look_up(f'n{i}.example') for _ in range(together)))
         assert gc.collect() < 100
     finally:
         gc.enable()
