@@ -1042,7 +1042,7 @@ class Poller:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
         del self.callbacks[fd]
         self.outbox.pop(fd, None)
-        if self.outbox:
+        if self.outbox and not self.is_flush_due:
             self.flush_soon()
         try:  # noqa: SIM105
             self.epoll.unregister(fd)
@@ -1375,7 +1375,8 @@ class Inquiry:
             assert self.woken is not None
             self.poller.end_after(self.timeout, self.woken, now)
             self.timeout = None
-            self.asked_at = min(self.asked_at, now)
+            if now < self.asked_at:
+                self.asked_at = now
 
     def end_set(self, timeout: float) -> None:
         """The time of a set is up, or all of it is out."""
