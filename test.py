@@ -436,7 +436,8 @@ def test_a_name_as_it_goes_into_queries(name, fqdn):
         ('a' * 64 + '.example', '64 octets'),
         ('ü' * 64 + '.example', 'cannot be written in ASCII'),
         ('ü' * 5000, 'cannot be written in ASCII'),
-        ('.'.join([L63, L63, L63, 'b' * 62]), '254 octets'),
+        ('.'.join([L63, L63, L63, 'b' * 62]), '254 octets, and 253 is the most'),
+        ('.'.join([L63, L63, L63, 'b' * 62, '']), '254 octets, and 253 is the most'),
         ('www example.com', 'a space'),
         ('www\t.example', 'a space'),
         ('www.example\n', 'a space'),
@@ -450,6 +451,8 @@ def test_a_name_as_it_goes_into_queries(name, fqdn):
     ],
 )
 async def test_a_name_that_cannot_be_is_refused_and_nothing_is_sent(nameserver, name, says):
+    with pytest.raises(m.InvalidName, match=re.escape(says)):
+        m.to_fqdn(name)
     server = nameserver(a('192.0.2.1'))
     resolve, _ = resolver_for(server)
     with pytest.raises(m.InvalidName, match=re.escape(says)) as caught:
@@ -1389,6 +1392,18 @@ async def test_a_turn_that_is_not_waited_for_any_more_keeps_nobody_from_his():
         assert len(turns.queue) == left
 
 
+async def test_who_is_cancelled_while_he_waits_for_his_turn_gives_back_none(nameserver):
+    server = nameserver(after(0.1, a('192.0.2.1')))
+    resolve, _ = resolver_for(server, max_sockets=1)
+    first, second = (asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('a.example', 'b.example'))
+    await asyncio.sleep(0.05)
+    second.cancel()
+    started = now()
+    await resolve('c.example', TYPES.A)
+    assert now() == pytest.approx(started + 0.05 + 0.1)
+    assert (await asyncio.gather(second, return_exceptions=True), texts(await first)) == ([unittest.mock.ANY], ['192.0.2.1'])
+
+
 async def test_a_look_up_waits_for_one_turn_and_takes_no_more():
     turns = m.Turns(2)
     assert turns.take_free(2) == 2
@@ -1792,6 +1807,27 @@ async def test_an_answer_that_comes_after_the_last_set_while_the_hook_goes_on_is
         await resolve('other.example.com', TYPES.A)
 
 
+async def test_a_hook_that_is_no_generator_of_pythons_own_is_closed_too(nameserver):
+    server = nameserver(a('192.0.2.1'))
+
+    class Sets:
+        closed = 0
+
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return 1, server.at
+
+        async def aclose(self):
+            self.closed += 1
+
+    sets_ = Sets()
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=lambda _: sets_)
+    await resolve('www.example.com', TYPES.A)
+    assert sets_.closed == 1
+
+
 async def test_a_hook_that_waits_or_asks_in_turn_keeps_nobody_from_his_turn(nameserver):
     server = nameserver(a('192.0.2.1'))
 
@@ -2180,8 +2216,9 @@ async def test_a_loop_in_one_reply_is_an_error_that_names_the_nameserver(nameser
         await resolve('www.example.com', TYPES.A)
 
 
-async def test_what_an_alias_leads_to_does_not_exist(nameserver):
-    server = nameserver(alias('b.example'), nxdomain)
+@pytest.mark.parametrize('replies', [(alias('b.example'), nxdomain), (reply('? 20 IN CNAME b.example.', authority=[SOA], rcode=3),)])
+async def test_what_an_alias_leads_to_does_not_exist(nameserver, replies):
+    server = nameserver(*replies)
     resolve, _ = resolver_for(server)
     with pytest.raises(m.NameDoesNotExist) as caught:
         await resolve('www.example.com', TYPES.A)
@@ -3352,14 +3389,16 @@ async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
     assert said[3].startswith(f"www.example.com A: {server.text} gave Answer(records=(IPv4AddressExpiresAt('192.0.2.1'),)")
 
 
-async def test_that_a_nameserver_fails_and_is_back_is_logged_with_what_happened(nameserver, caplog):
+@pytest.mark.parametrize('back', [a('192.0.2.1'), nxdomain, edited(lambda data: bytes(data[:-5]) + b'\3' + bytes(data[-3:]))])
+async def test_that_a_nameserver_fails_and_is_back_is_logged_with_what_happened(nameserver, caplog, back):
     caplog.set_level(logging.INFO, logger='aiodnsresolver')
-    one, two = nameserver(silence, a('192.0.2.1')), nameserver(a('192.0.2.2'), address='127.0.0.2')
+    one, two = nameserver(silence, back), nameserver(a('192.0.2.2'), address='127.0.0.2')
     with system(one, two):
         resolve, _ = Resolver()
         await resolve('first.example', TYPES.A)
         await asyncio.sleep(31)
-        await resolve('second.example', TYPES.A)
+        with contextlib.suppress(m.DoesNotExist, m.BadAddress):
+            await resolve('second.example', TYPES.A)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ('WARNING', f'nameserver {one.text} timed out after 0.5 s (first.example A), and for 30 s the others are asked first'),
         ('INFO', f'nameserver {one.text} answered second.example A: it is back'),
