@@ -2860,6 +2860,24 @@ async def test_queries_for_which_there_is_no_room_leave_when_others_are_over(nam
     assert 0 < buffers.refused < 12
 
 
+async def test_a_query_for_which_there_was_no_room_in_all_its_time_is_told_of_as_such_and_never_sent(nameserver, monkeypatch):
+    server = nameserver(after(3, a('192.0.2.1')))
+
+    async def get_nameservers(fqdn):
+        yield 9 if fqdn == b'a.example' else 1, server.at
+
+    FullBuffers(monkeypatch, 1)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+    first = asyncio.ensure_future(resolve('a.example', TYPES.A))
+    await asyncio.sleep(0.5)
+    with pytest.raises(m.NameserverUnreachable) as caught:
+        await resolve('b.example', TYPES.A)
+    assert str(caught.value) == f'b.example A: {server.text} cannot be asked: No buffer space available'
+    assert (now(), caught.value.errno) == (1001.5, errno.ENOBUFS)
+    await first
+    assert server.names == ['a.example']
+
+
 async def test_without_any_room_to_send_the_error_says_so(nameserver, monkeypatch):
     FullBuffers(monkeypatch, 0)
     resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
