@@ -1860,7 +1860,8 @@ async def test_a_hook_that_asks_between_its_sets_does_not_wait_for_the_sockets_o
 
 
 @pytest.mark.parametrize(('max_sockets', 'others', 'waited'), [(1, 0, 0.6), (1, 1, 2), (2, 1, 0.6)])
-async def test_the_turns_of_who_awaits_a_hook_are_for_others_if_they_need_them(nameserver, max_sockets, others, waited):
+async def test_the_turns_of_who_awaits_a_hook_are_for_others_if_they_need_them(nameserver, monkeypatch, max_sockets, others, waited):
+    counts = count_sockets(monkeypatch)
     slow, server = nameserver(after(0.6, a('192.0.2.1'))), nameserver(a('192.0.2.2'))
 
     async def get_nameservers(fqdn):
@@ -1878,6 +1879,8 @@ async def test_the_turns_of_who_awaits_a_hook_are_for_others_if_they_need_them(n
         assert now() == started + (0.5 if max_sockets == 1 else 0.1)
     assert texts(await first) == ['192.0.2.1' if waited < 1 else '192.0.2.2']
     assert now() == started + 2
+    await asyncio.gather(*(resolve(f'm{i}.example', TYPES.A) for i in range(3)))
+    assert max(counts) == max_sockets
 
 
 async def test_a_step_that_takes_long_does_not_count_for_the_queries_that_wait_for_its_end(nameserver, clock):
@@ -2160,6 +2163,19 @@ async def test_an_alias_to_what_is_in_the_hosts_file_is_found_there(nameserver):
 
     resolve, _ = resolver_for(nameserver(alias('B.example')), get_host=get_host)
     assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
+    with files(hosts='192.0.2.7 b.example'):
+        resolve, _ = resolver_for(nameserver(alias('B.example')), get_host=None)
+        (address,) = await resolve('www.example.com', TYPES.A)
+        assert (str(address), address.expires_at) == ('192.0.2.7', now())
+
+
+async def test_what_an_alias_leads_to_is_not_asked_for_again_while_it_is_kept(nameserver):
+    server = nameserver(a('192.0.2.1', ttl=100), alias('b.example'), alias('b.example'))
+    with files(hosts=''):
+        resolve, _ = resolver_for(server, get_host=None)
+        for name in ('b.example', 'one.example', 'two.example'):
+            assert texts(await resolve(name, TYPES.A)) == ['192.0.2.1']
+    assert server.names == ['b.example', 'one.example', 'two.example']
 
 
 @pytest.mark.parametrize('ttl', [0, 20])
