@@ -306,6 +306,15 @@ async def no_host(fqdn, qtype):
     return None
 
 
+@pytest.fixture(params=['hook', 'file'])
+def get_host(request, monkeypatch):
+    """No host, by a hook and by a hosts file: what is kept is found by two ways."""
+    if request.param == 'hook':
+        return no_host
+    monkeypatch.setattr(m, 'HOSTS', '/nonexistent/hosts')
+    return None
+
+
 def resolver_for(*servers, **options):
     return Resolver(**{'get_host': no_host, 'get_nameservers': rounds(*servers), **options})
 
@@ -1073,6 +1082,20 @@ async def test_a_file_is_parsed_once_and_again_when_it_has_changed(clock, tmp_pa
     assert len(parsed) == 4
 
 
+@pytest.mark.parametrize(('option', 'asked'), [('', 'b.example'), ('options no-reload', 'a.example')])
+async def test_a_resolver_reads_resolv_conf_again_unless_that_forbids_it(nameserver, monkeypatch, tmp_path, option, asked):
+    path, server = tmp_path / 'resolv.conf', nameserver(a('192.0.2.1'))
+    monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
+    path.write_text(f'nameserver 127.0.0.1\nsearch a.example\n{option}')
+    with redirected(lambda ip, port: server.at):
+        resolve, _ = Resolver(get_host=no_host)
+        await resolve('x', TYPES.A)
+        path.write_text(f'nameserver 127.0.0.1\nsearch b.example\n{option}')
+        await asyncio.sleep(1)
+        await resolve('y', TYPES.A)
+    assert server.names == ['x.a.example', f'y.{asked}']
+
+
 async def test_a_file_that_is_not_to_be_reloaded_is_not(tmp_path):
     path = tmp_path / 'resolv.conf'
     path.write_text('options no-reload')
@@ -1626,9 +1649,9 @@ async def test_an_ip_literal_is_its_own_answer(clock):
         ('localhost.example', TYPES.A, '192.0.2.9'),
     ],
 )
-async def test_special_names_are_not_asked_for(nameserver, name, qtype, expected):  # RFC 6761, RFC 7686
+async def test_special_names_are_not_asked_for(nameserver, get_host, name, qtype, expected):  # RFC 6761, RFC 7686
     server = nameserver(a('192.0.2.9'))
-    resolve, _ = resolver_for(server)
+    resolve, _ = resolver_for(server, get_host=get_host)
     if isinstance(expected, str):
         (address,) = await resolve(name, qtype)
         assert str(address) == expected
@@ -2923,9 +2946,9 @@ async def test_with_nothing_under_way_to_wait_for_it_is_an_error_that_there_is_n
 # --- The cache, and who waits for whom --------------------------------------------------------------------------------------------------------
 
 
-async def test_an_answer_is_kept_until_the_instant_it_expires_and_comes_without_a_yield(nameserver):
+async def test_an_answer_is_kept_until_the_instant_it_expires_and_comes_without_a_yield(nameserver, get_host):
     server = nameserver(a('192.0.2.1', ttl=20))
-    resolve, _ = resolver_for(server)
+    resolve, _ = resolver_for(server, get_host=get_host)
     first = await resolve('www.example.com', TYPES.A)
     await asyncio.sleep(19.75)
     kept = resolve('WWW.Example.com.', TYPES.A)
@@ -2985,9 +3008,9 @@ async def test_types_and_names_are_kept_apart(nameserver):
         (servfail, m.ResponseCodeError, 0),
     ],
 )
-async def test_that_there_is_none_is_kept_as_long_as_the_soa_says(nameserver, reply_, error, seconds):  # RFC 2308 §5
+async def test_that_there_is_none_is_kept_as_long_as_the_soa_says(nameserver, get_host, reply_, error, seconds):  # RFC 2308 §5
     server = nameserver(reply_)
-    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+    resolve, _ = Resolver(get_host=get_host, get_nameservers=rounds(server, times=1))
     said = set()
     for pause in (0, seconds - 0.25, 0.25) if seconds else (0, 0):
         await asyncio.sleep(pause)
@@ -3364,6 +3387,14 @@ def test_a_forgotten_resolver_is_not_kept_alive():
         return [found for found in gc.get_objects() if isinstance(found, m.LoopResolver) and found.loop is loop]
 
     assert run(scenario()) == []
+
+
+def test_a_resolver_forgets_the_loops_that_are_closed():
+    resolve, _ = Resolver()
+    for _ in range(3):
+        run(resolve('localhost', TYPES.A))
+        (in_loop,) = (cell.cell_contents for cell in resolve.__closure__ if isinstance(cell.cell_contents, dict))
+        assert len(in_loop) == 1
 
 
 @pytest.mark.slow
