@@ -519,6 +519,19 @@ def test_a_name_is_unpacked(data, start, expected):  # RFC 1035 §4.1.4
     assert m.unpack_name(data, start, {}) == expected
 
 
+def test_a_name_of_just_the_greatest_length_is_unpacked_with_a_pointer_and_without():
+    label, last = b'\x3f' + b'a' * 63, b'\x3d' + b'a' * 61
+    name = b'.'.join([b'a' * 63] * 3 + [b'a' * 61])
+    assert m.unpack_name(label * 3 + last + b'\0', 0, {}) == (name, 255)
+    assert m.unpack_name(label + last + b'\0' + label * 2 + b'\xc0\0', 127, {}) == (name, 257)
+
+
+def test_a_pointer_to_the_root_adds_nothing_to_a_name():
+    data, known = b'\0\xc0\0\1a\xc0\0', {}
+    assert m.unpack_name(data, 1, known) == (b'', 3)
+    assert m.unpack_name(data, 3, known) == (b'a', 7)
+
+
 def test_a_name_that_is_too_long_only_with_what_its_pointer_leads_to_is_malformed():
     label = b'\x3f' + b'a' * 63
     data, known = label * 2 + b'\0' + label * 2 + b'\xc0\0', {}
