@@ -4509,7 +4509,15 @@ def test_the_command_asks_a_nameserver_of_ipv6_in_brackets():
     assert (err, process.returncode) == (b'', 0)
 
 
-def test_ctrl_c_ends_the_command_without_a_traceback(nameserver):
+@pytest.fixture
+def sigint_is_heard():
+    """Also where these tests run in the background of a shell, which has SIGINT ignored by all that it starts there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_ends_the_command_without_a_traceback(sigint_is_heard):
     call = [sys.executable, '-m', 'aiodnsresolver', 'www.example.com', '--timeout', '30', '--nameserver']
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(('127.0.0.1', 0))
