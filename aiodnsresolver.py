@@ -1566,7 +1566,7 @@ class Cache:
         except Exception as error:  # of a hook, as well: whatever it is, it is for all who wait
             self.finish(question, waiters, error)
             raise
-        except BaseException:
+        except BaseException:  # cancelled: another of those who wait is to lead
             self.hand_over(question, waiters)
             raise
         self.finish(question, waiters, answer)
