@@ -4494,6 +4494,15 @@ def test_the_help_of_the_command_teaches_by_examples_that_are_right(capsys):
     text = capsys.readouterr().out
     assert caught.value.code == 0
     assert '%' not in text
+    words = ' '.join(text.split())
+    for part in (
+        'usage: python -m aiodnsresolver NAME... [A|AAAA ...] [-4] [-6] [--json] [--nameserver IP[:PORT]]... [--timeout SECONDS] Prints a line',
+        ' NAME a name, as people write it; or A or AAAA, for this family alone options:',
+        ' -4 IPv4 alone, as the word A -6 IPv6 alone, as the word AAAA --json print an object a line: name, type, address, ttl (null: never expires) ',
+        ' --nameserver IP[:PORT] to ask instead of those of resolv.conf; [IP]:PORT for IPv6 --timeout SECONDS for each try (0.5) --version ',
+        ' exit status: 0 when there is an address of either family, 1 when there is none, 2 when that is not to be known now, and for a wrong call; ',
+    ):
+        assert part in words
     examples = [
         shlex.split(line.split('  ')[0].split('|')[0]) for line in re.findall(r'^  (python -m aiodnsresolver .*)$', text, re.MULTILINE)
     ]
