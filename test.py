@@ -1,5 +1,6 @@
 """The tests, in the order of the module. What they share stands first: a clock that jumps, a scripted nameserver, and real ones."""
 
+import argparse
 import ast
 import asyncio
 import contextlib
@@ -4509,6 +4510,29 @@ def test_the_help_of_the_command_teaches_by_examples_that_are_right(capsys):
     assert len(examples) == 5
     assert [m.parse_arguments(example[3:]).qtypes for example in examples[:3]] == [[1, 28], [28], [1]]
     assert m.parse_arguments(examples[3][3:]).nameserver == [('192.0.2.53', 53), ('2001:db8::53', 5353)]
+
+
+@pytest.mark.parametrize(
+    ('word', 'seconds'), [('0.5', 0.5), ('7', 7), ('0', None), ('-1', None), ('inf', None), ('nan', None), ('x', None)]
+)
+async def test_the_timeout_of_the_command_is_for_each_try(word, seconds):
+    if seconds is None:
+        with pytest.raises(argparse.ArgumentTypeError, match='is no number of seconds'):
+            m.parse_timeout(word)
+        return
+    with unittest.mock.patch.object(m, 'Resolver') as made:
+        m.resolver_of(m.parse_arguments(['name', f'--timeout={word}']))
+        made.assert_called_once_with(timeout=seconds)
+    for options, timeout in (([f'--timeout={word}'], seconds), ([], 0.5)):
+        with unittest.mock.patch.object(m, 'Resolver') as made:
+            m.resolver_of(m.parse_arguments(['name', '--nameserver=127.0.0.1:9', *options]))
+        assert [given async for given in made.call_args.kwargs['get_nameservers'](b'name')] == [(timeout, ('127.0.0.1', 9))] * 5
+
+
+def test_the_command_says_its_version(capsys):
+    with pytest.raises(SystemExit):
+        m.main(['--version'])
+    assert capsys.readouterr().out == f'{m.__version__}\n'
 
 
 def test_the_command_asks_a_nameserver_of_ipv6_in_brackets():
