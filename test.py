@@ -4515,7 +4515,10 @@ def test_the_help_of_the_command_teaches_by_examples_that_are_right(capsys):
 @pytest.mark.parametrize(
     ('word', 'seconds'), [('0.5', 0.5), ('7', 7), ('0', None), ('-1', None), ('inf', None), ('nan', None), ('x', None)]
 )
-async def test_the_timeout_of_the_command_is_for_each_try(word, seconds):
+def test_the_timeout_of_the_command_is_for_each_try(word, seconds):
+    async def all_of(given):
+        return [one async for one in given]
+
     if seconds is None:
         with pytest.raises(argparse.ArgumentTypeError, match='is no number of seconds'):
             m.parse_timeout(word)
@@ -4526,7 +4529,7 @@ async def test_the_timeout_of_the_command_is_for_each_try(word, seconds):
     for options, timeout in (([f'--timeout={word}'], seconds), ([], 0.5)):
         with unittest.mock.patch.object(m, 'Resolver') as made:
             m.resolver_of(m.parse_arguments(['name', '--nameserver=127.0.0.1:9', *options]))
-        assert [given async for given in made.call_args.kwargs['get_nameservers'](b'name')] == [(timeout, ('127.0.0.1', 9))] * 5
+        assert run(all_of(made.call_args.kwargs['get_nameservers'](b'name'))) == [(timeout, ('127.0.0.1', 9))] * 5
 
 
 def test_the_command_says_its_version(capsys):
