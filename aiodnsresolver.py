@@ -1043,7 +1043,7 @@ class Poller:
         del self.callbacks[fd]
         self.outbox.pop(fd, None)
         if self.outbox and not self.is_flush_due:
-            self.flush_soon()
+            self.flush_soon()  # there was no room for these, and may be now
         try:  # noqa: SIM105
             self.epoll.unregister(fd)
         except (OSError, ValueError):
@@ -1721,8 +1721,8 @@ class LoopResolver:
             try:
                 answer = answer or await self.cache.get(Question(fqdn, qtype))
             except ResolverError as error:
-                if len(chain) == 1 or type(error).__module__ != __name__:
-                    raise  # to the second: what a hook raises passes as it is
+                if len(chain) == 1 or type(error).__module__ != __name__:  # the second: of a hook, whose errors pass as they are
+                    raise
                 raise with_message(error, f'{Question(chain[0], qtype)} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
             if len(chain) == 1 and (answer.records or answer.missing):
                 return answer
