@@ -282,8 +282,9 @@ ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets in an addr
     A: (4, IPv4AddressExpiresAt),
     AAAA: (16, IPv6AddressExpiresAt),
 }
-PLAIN_RECORDS = {  # type -> what the record of an address starts with when its name is a pointer to the question, and all of its layout
-    qtype: (TO_QUESTION + QUESTION_TAIL.pack(qtype, IN), struct.Struct(f'!6sIH{octets}s')) for qtype, (octets, _) in ADDRESSES.items()
+PLAIN_RECORDS = {  # type -> the layout of an address record whose name is a pointer to the question, its start, octets of the address, class
+    qtype: (struct.Struct(f'!6sIH{octets}s'), TO_QUESTION + QUESTION_TAIL.pack(qtype, IN), octets, address_class)
+    for qtype, (octets, address_class) in ADDRESSES.items()
 }
 
 
@@ -302,6 +303,7 @@ def expiring(value: Any, expires_at: float) -> Value:
 
 # --- Names -------------------------------------------------------------------------------------------------------------
 
+DOT, COLON = b'.:'  # as numbers: `b':' in fqdn` first raises an error inside CPython, since b':' is no number
 DOTS = re.compile('[.\u3002\uff0e\uff61]')  # what the idna codec takes for a dot (RFC 3490 §3.1)
 UNPRINTABLE = re.compile(rb'[^!-~]')
 PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*', re.ASCII)  # printable but for the dots, which part its labels
@@ -340,7 +342,7 @@ def to_label(label: str, name: str) -> bytes:
         raise InvalidName(f'{name!r} is no name: it has an empty label' if name else 'the name is empty')
     if len(octets) > MAX_LABEL:
         raise InvalidName(f'{name!r} is no name: its label {label!r} has {len(octets)} octets, and {MAX_LABEL} is the most')
-    if b'.' in octets or UNPRINTABLE.search(octets):
+    if DOT in octets or UNPRINTABLE.search(octets):
         raise InvalidName(f'{name!r} is no name: its label {label!r} holds a space or another character that no name has')
     return octets
 
@@ -371,7 +373,7 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
     Raises InvalidName.
     """
     fqdn = to_fqdn(name)
-    if (fqdn[-1:].isdigit() or b':' in fqdn) and literal_of(name):
+    if (fqdn[-1:].isdigit() or COLON in fqdn) and literal_of(name):
         return ()
     if not search or DOTS.match(name[-1]) or top_level(fqdn) in NEVER_ASKED:
         return (fqdn,)
@@ -405,7 +407,7 @@ def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[byt
         if length <= MAX_LABEL:
             label = data[offset + 1 : offset + 1 + length]
             octets += 1 + length
-            if octets > MAX_NAME or len(label) < length or b'.' in label:
+            if octets > MAX_NAME or len(label) < length or DOT in label:
                 raise MalformedMessage(
                     f'the label at octet {offset} is cut off, holds a dot or makes its name longer than {MAX_NAME} octets'
                 )
@@ -625,19 +627,23 @@ def read_plain(question: Question, data: bytes, offset: int, count: int, asked_a
     Nearly all are so, and it takes a fifth of the time that reading what may be any section takes; which is left to who can where None
     is said.
     """
-    if question.qtype not in PLAIN_RECORDS:
+    plain = PLAIN_RECORDS.get(question.qtype)
+    if plain is None:
         return None
-    plain_start, layout = PLAIN_RECORDS[question.qtype]
+    layout, plain_start, octets, address_class = plain
     end = offset + count * layout.size
     if not count or end > len(data):
         return None
-    octets, address_class = ADDRESSES[question.qtype]
     addresses = []
+    first_expires_at = math.inf
     for start, ttl, length, address in layout.iter_unpack(data[offset:end]):
         if start != plain_start or length != octets:
             return None
-        addresses.append(address_class(address, expiry(ttl, asked_at)))
-    return Answer(tuple(addresses), min([address.expires_at for address in addresses]))
+        expires_at = expiry(ttl, asked_at)
+        if expires_at < first_expires_at:
+            first_expires_at = expires_at
+        addresses.append(address_class(address, expires_at))
+    return Answer(tuple(addresses), first_expires_at)
 
 
 def rcode_text(rcode: int) -> str:
@@ -671,9 +677,9 @@ def check_chain(chain: Sequence[bytes], whose: str) -> None:
 
 
 def expiry(ttl: int, asked_at: float) -> float:
-    if ttl >= 1 << 31:
-        return asked_at  # RFC 2181 §8
-    return asked_at + min(ttl, MAX_TTL)
+    if ttl > MAX_TTL:
+        ttl = MAX_TTL if ttl < 1 << 31 else 0  # RFC 2181 §8
+    return asked_at + ttl
 
 
 def to_value(record: ResourceRecord, expires_at: float) -> Value:
@@ -1361,13 +1367,14 @@ class Inquiry:
                 self.timeout, self.woken = timeout, self.poller.loop.create_future()
                 self.poller.post()
                 await self.woken
-        if isinstance(self.result, ResolverError):
+        if isinstance(self.result, Answer):
+            return self.result
+        if self.result is not None:
             raise self.result
-        if self.result is None:
-            self.end_set(timeout)
-            if not has_waited:
-                await asyncio.sleep(0)  # a hook that yields such sets for ever does not have the loop for itself
-        return self.result
+        self.end_set(timeout)
+        if not has_waited:
+            await asyncio.sleep(0)  # a hook that yields such sets for ever does not have the loop for itself
+        return None
 
     def is_leaving(self, now: float) -> None:
         """A query is about to be sent: if it is the first of its set, the time of the set starts."""
@@ -1787,7 +1794,8 @@ class LoopResolver:
             raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
         try:
             async for given in sets:
-                if answer := await inquiry.ask(*check_set(question, given)):
+                timeout, nameservers = check_set(question, given)
+                if answer := await inquiry.ask(timeout, nameservers):
                     return answer
                 inquiry.lend()
             return inquiry.conclude()
