@@ -119,8 +119,9 @@ LOOK_AGAIN_AFTER = 1  # seconds between two looks at whether a file has changed
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
 HEADER = struct.Struct('!HHHHHH')  # ID, flags, and how many records are in each of four sections
+HEADER_SIZE = HEADER.size
 QUERY_HEADER = HEADER.pack(0, 0x0100, 1, 0, 0, 0)[2:]  # after the ID: RD, and one question
-TO_QUESTION = bytes((0b11000000, HEADER.size))  # a pointer to the name in the question
+TO_QUESTION = bytes((0b11000000, HEADER_SIZE))  # a pointer to the name in the question
 ONE_QUESTION = QUERY_HEADER[2:4]
 QUESTION_TAIL = struct.Struct('!HH')  # type and class
 RECORD_TAIL = struct.Struct('!HHIH')  # type, class, TTL, length of the data
@@ -484,11 +485,11 @@ def parse(data: bytes) -> Message:
 
     Raises MalformedMessage, and nothing else, whatever the bytes are.
     """
-    if len(data) < HEADER.size:
-        raise MalformedMessage(f'{len(data)} octets are no message: its header alone has {HEADER.size}')
+    if len(data) < HEADER_SIZE:
+        raise MalformedMessage(f'{len(data)} octets are no message: its header alone has {HEADER_SIZE}')
     qid, flags, *counts = HEADER.unpack_from(data)
     known: dict[bytes, bytes] = {}
-    questions, offset = unpack_all(unpack_question, data, HEADER.size, counts[0], known)
+    questions, offset = unpack_all(unpack_question, data, HEADER_SIZE, counts[0], known)
     answers, offset = unpack_all(unpack_record, data, offset, counts[1], known)
     authority, offset = unpack_all(unpack_record, data, offset, counts[2], known)
     additional, offset = unpack_all(unpack_record, data, offset, counts[3], known)
@@ -576,7 +577,7 @@ def is_reply(query: bytes, data: bytes) -> bool:
     """Whether a datagram is a reply to a query: ID, QR, opcode, and one question that is equal to the letter (RFC 5452 §9.1)."""
     return (
         data[:2] == query[:2]
-        and data.startswith(query[HEADER.size :], HEADER.size)
+        and data.startswith(query[HEADER_SIZE:], HEADER_SIZE)
         and data[4:6] == ONE_QUESTION
         and data[2] & 0b11111000 == 0b10000000
     )
@@ -584,9 +585,9 @@ def is_reply(query: bytes, data: bytes) -> bool:
 
 def is_reply_in_another_case(query: bytes, data: bytes) -> bool:
     """Whether a datagram would be a reply, were the letters of its question in the case of the query's."""
-    question = slice(HEADER.size, len(query))
+    question = slice(HEADER_SIZE, len(query))
     return data[question] != query[question] and is_reply(
-        query[: HEADER.size] + query[question].lower(), data[: HEADER.size] + data[question].lower()
+        query[:HEADER_SIZE] + query[question].lower(), data[:HEADER_SIZE] + data[question].lower()
     )
 
 
@@ -1023,7 +1024,6 @@ class Poller:
         self.callbacks: dict[int, Callable[[], None]] = {}
         self.outbox: dict[int, Callable[[float, bool], bool]] = {}  # what is to be sent from those of them that have not sent it
         self.is_flush_due = False
-        self.buffer = memoryview(bytearray(MAX_DATAGRAM))
         self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
         self.serial = itertools.count()
         self.timer: asyncio.TimerHandle | None = None
@@ -1075,10 +1075,6 @@ class Poller:
             if not send(now, len(self.outbox) < len(self.callbacks)):
                 break
             self.outbox.pop(fd, None)
-
-    def receive(self, sock: socket.SocketType) -> bytes:
-        """A datagram of any length: to allocate as much for each costs more than to copy the few octets that most have."""
-        return self.buffer[: sock.recv_into(self.buffer)].tobytes()
 
     def end_after(self, timeout: float, future: asyncio.Future[Any], now: float) -> None:
         """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
@@ -1275,7 +1271,7 @@ class Exchange:
         """Called back when there is a datagram, or an error, to be had from the socket."""
         inquiry = self.inquiry
         try:
-            data = inquiry.poller.receive(self.sock)
+            data = self.sock.recv(MAX_DATAGRAM)
             answer = read_reply(inquiry.question, self.query, data, inquiry.asked_at)
         except BlockingIOError:
             return  # a datagram whose checksum was wrong
