@@ -283,7 +283,7 @@ ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets in an addr
     A: (4, IPv4AddressExpiresAt),
     AAAA: (16, IPv6AddressExpiresAt),
 }
-PLAIN_RECORDS = {  # type -> the layout of an address record whose name is a pointer to the question, its start, octets of the address, class
+PLAIN_RECORDS = {  # type -> the layout of an address record named by a pointer to the question, its start, octets of the address, class
     qtype: (struct.Struct(f'!6sIH{octets}s'), TO_QUESTION + QUESTION_TAIL.pack(qtype, IN), octets, address_class)
     for qtype, (octets, address_class) in ADDRESSES.items()
 }
