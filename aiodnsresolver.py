@@ -45,7 +45,7 @@ import stat
 import struct
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 __all__ = [
     'QUESTION',
@@ -1008,6 +1008,16 @@ new_epoll: Callable[[], Any] = getattr(select, 'epoll', Selector)
 READABLE: int = getattr(select, 'EPOLLIN', selectors.EVENT_READ)
 
 
+class Watched(Protocol):
+    """Whose socket a Poller watches."""
+
+    def send(self, now: float, may_wait: bool) -> bool:
+        """Sends what is to be sent. Where others are under way it may say False: then it is called again when one of these is over."""
+
+    def read(self) -> None:
+        """There is a datagram, or an error, to be had from the socket."""
+
+
 class Poller:
     """Calls back when a socket can be read from, sends what is to be sent in this step of the loop, and ends futures whose time is up.
 
@@ -1021,19 +1031,16 @@ class Poller:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.epoll: Any = None
-        self.callbacks: dict[int, Callable[[], None]] = {}
-        self.outbox: dict[int, Callable[[float, bool], bool]] = {}  # what is to be sent from those of them that have not sent it
+        self.watched: dict[int, Watched] = {}  # by file descriptor
+        self.outbox: dict[int, Watched] = {}  # those of them that have not sent yet
         self.is_flush_due = False
         self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
         self.serial = itertools.count()
         self.timer: asyncio.TimerHandle | None = None
         self.timer_at = math.inf
 
-    def watch(self, fd: int, callback: Callable[[], None], send: Callable[[float, bool], bool]) -> None:
-        """Calls `send` at the next flush, and `callback` whenever the socket can be read from.
-
-        `send` is told the time, and whether other queries are under way. Says it False, it is called again when one of these is over.
-        """
+    def watch(self, fd: int, watched: Watched) -> None:
+        """Lets it send at the next flush, and read whenever its socket can be read from. Raises OSError or ResolverError."""
         if self.epoll is None:
             self.start()
         try:
@@ -1041,12 +1048,11 @@ class Poller:
         except OSError:
             self.stop_if_idle()
             raise
-        self.callbacks[fd] = callback
-        self.outbox[fd] = send
+        self.watched[fd] = self.outbox[fd] = watched
 
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
-        del self.callbacks[fd]
+        del self.watched[fd]
         self.outbox.pop(fd, None)
         if self.outbox and not self.is_flush_due:
             self.flush_soon()  # there was no room for these, and may be now
@@ -1058,7 +1064,7 @@ class Poller:
 
     def post(self) -> None:
         """Sends what is to be sent: now, where nothing else is under way or enough has come together, or else at the end of the step."""
-        if len(self.outbox) == len(self.callbacks) or len(self.outbox) >= FULL_OUTBOX:
+        if len(self.outbox) == len(self.watched) or len(self.outbox) >= FULL_OUTBOX:
             self.flush()
         else:
             self.flush_soon()
@@ -1071,15 +1077,15 @@ class Poller:
     def flush(self) -> None:
         self.is_flush_due = False
         now = self.loop.time()
-        for fd, send in list(self.outbox.items()):
-            if not send(now, len(self.outbox) < len(self.callbacks)):
+        for fd, waiting in list(self.outbox.items()):
+            if not waiting.send(now, len(self.outbox) < len(self.watched)):
                 break
             self.outbox.pop(fd, None)
 
     def end_after(self, timeout: float, future: asyncio.Future[Any], now: float) -> None:
         """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
         deadline = now + timeout
-        if len(self.deadlines) > 2 * len(self.callbacks) + 100:
+        if len(self.deadlines) > 2 * len(self.watched) + 100:
             self.deadlines = [entry for entry in self.deadlines if not entry[2].done()]
             heapq.heapify(self.deadlines)
         heapq.heappush(self.deadlines, (deadline, next(self.serial), future))
@@ -1115,14 +1121,14 @@ class Poller:
         self.epoll = epoll
 
     def stop_if_idle(self) -> None:
-        if self.timer is None and not self.callbacks and self.epoll is not None and not self.loop.is_closed():
+        if self.timer is None and not self.watched and self.epoll is not None and not self.loop.is_closed():
             self.loop.remove_reader(self.epoll.fileno())
             self.epoll.close()
             self.epoll = None
 
     def dispatch(self) -> None:
         for fd, _ in self.epoll.poll(0):
-            self.callbacks[fd]()
+            self.watched[fd].read()
 
 
 class Turns:
@@ -1251,13 +1257,13 @@ class Exchange:
         try:
             sock.setblocking(False)
             sock.connect(nameserver.address or nameserver.address_in_zone())
-            inquiry.poller.watch(self.fd, self.read, self.send)
+            inquiry.poller.watch(self.fd, self)
         except (OSError, ResolverError):
             sock.close()
             raise
 
     def send(self, now: float, may_wait: bool) -> bool:
-        """Sends the query; False says that there is no room for it in the buffers of the system, and that it waits."""
+        """Sends the query, or says False where there is no room for it in the buffers of the system."""
         self.inquiry.is_leaving(now)
         try:
             self.sock.send(self.query)
@@ -1268,7 +1274,6 @@ class Exchange:
         return True
 
     def read(self) -> None:
-        """Called back when there is a datagram, or an error, to be had from the socket."""
         inquiry = self.inquiry
         try:
             data = self.sock.recv(MAX_DATAGRAM)

@@ -1334,7 +1334,8 @@ def test_the_poller_calls_back_ends_futures_and_is_gone_when_nothing_is_left(mon
         pairs = [udp_pair() for _ in range(3)]
         came = []
         for i, (receiver, _) in enumerate(pairs):
-            poller.watch(receiver.fileno(), lambda i=i: came.append((i, pairs[i][0].recv(9))), lambda *_: True)
+            watched = types.SimpleNamespace(read=lambda i=i: came.append((i, pairs[i][0].recv(9))), send=lambda *_: True)
+            poller.watch(receiver.fileno(), watched)
         assert not loop.remove_reader(pairs[0][0].fileno())  # the loop does not know of it
         late, soon, done = (loop.create_future() for _ in range(3))
         for delay, future in ((0.05, late), (0.01, soon), (0.02, done)):
@@ -3785,7 +3786,7 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
     def is_in_bounds(self):
         resolver = self.resolver()
         if resolver is not None:
-            assert len(resolver.poller.callbacks) <= resolver.turns.taken <= 3
+            assert len(resolver.poller.watched) <= resolver.turns.taken <= 3
 
     def resolver(self):
         (in_loop,) = (cell.cell_contents for cell in self.resolve.__closure__ if isinstance(cell.cell_contents, dict))
@@ -3801,7 +3802,7 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
                 assert isinstance(task.exception(), (m.NameDoesNotExist, m.ResponseCodeError, m.ResolverTimeout))
         resolver = self.resolver()
         if resolver is not None:
-            assert (resolver.poller.epoll, resolver.poller.callbacks, resolver.poller.timer) == (None, {}, None)
+            assert (resolver.poller.epoll, resolver.poller.watched, resolver.poller.timer) == (None, {}, None)
             assert (resolver.turns.taken, len(resolver.turns.queue), resolver.cache.in_flight) == (0, 0, {})
         assert readers_of(self.loop) == self.readers
         assert not asyncio.all_tasks(self.loop)
