@@ -742,8 +742,9 @@ CASE_BITS = bytes(0x20 if chr(octet).isalpha() and octet < 128 else 0 for octet 
 
 def mix_case(fqdn: bytes) -> bytes:
     """A name with each letter in a case drawn by chance, so that who forges a reply has more to guess (draft-vixie-dnsext-dns0x20)."""
-    flips = int.from_bytes(fqdn.translate(CASE_BITS), 'big') & int.from_bytes(os.urandom(len(fqdn)), 'big')
-    return (int.from_bytes(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
+    to_int = int.from_bytes
+    flips = to_int(fqdn.translate(CASE_BITS), 'big') & to_int(os.urandom(len(fqdn)), 'big')
+    return (to_int(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
 
 
 def keep_case(fqdn: bytes) -> bytes:
