@@ -387,7 +387,8 @@ def summarize(results, main_measure):
         summary[peer]['note'] = rounds[-1].get('note', '')
         main = [result[main_measure] for result in rounds]
         quartiles = statistics.quantiles(main, n=4) if len(main) > 1 else main
-        summary[peer]['spread'] = (quartiles[-1] - quartiles[0]) / statistics.median(main) * 100
+        middle = statistics.median(main)
+        summary[peer]['spread'] = (quartiles[-1] - quartiles[0]) / middle * 100 if middle else 0  # nothing was resolved
     return summary
 
 
