@@ -1010,10 +1010,13 @@ READABLE: int = getattr(select, 'EPOLLIN', selectors.EVENT_READ)
 
 
 class Watched(Protocol):
-    """Whose socket a Poller watches."""
+    """What a Poller watches the socket of."""
 
     def send(self, now: float, may_wait: bool) -> bool:
-        """Sends what is to be sent. Where others are under way it may say False: then it is called again when one of these is over."""
+        """Sends what is to be sent; `now` is in seconds of the loop's clock.
+
+        With `may_wait`, which says that others are under way, it may say False: then it is called again when one of these is over.
+        """
 
     def read(self) -> None:
         """There is a datagram, or an error, to be had from the socket."""
