@@ -268,7 +268,7 @@ def rows(quick, control):
     """Each row: what it is called, its function and arguments, the peers, and the measure that its ratios are of."""
     few = 20 if quick else 1
     everyone, without_floors = list(PEERS), [peer for peer in PEERS if 'floor' not in peer]
-    for in_flight, total in ((1, 2000), (100, 6000), (1000, 10_000), (10_000, 20_000)):
+    for in_flight, total in ((1, 2000), (10, 4000), (100, 6000), (1000, 10_000), (10_000, 20_000)):
         peers = everyone if in_flight <= 100 else [peer for peer in everyone if peer != 'getaddrinfo in threads']
         yield f'uncached, {in_flight:,} in flight', uncached, [in_flight, total // few], peers, 'CPU µs'
     yield 'cached', cached, [20_000 // few], CACHING, 'CPU µs'
