@@ -1023,7 +1023,7 @@ class Watched(Protocol):
 
 
 class Poller:
-    """Calls back when a socket can be read from, sends what is to be sent in this step of the loop, and ends futures whose time is up.
+    """Says when to read from a socket, and when to send in this step of the loop, and ends futures whose time is up.
 
     The loop knows of one file descriptor and one timer, however many sockets and futures there are. Both are gone from it when
     the timer finds nothing to wait for any more, and so at the latest one timeout after the last call of `end_after`.
@@ -1241,7 +1241,7 @@ class Socket(socket.SocketType):
 
 
 class Exchange:
-    """One query to one nameserver, over a socket of its own."""
+    """One query to one nameserver, over a socket of its own, which the Poller watches."""
 
     __slots__ = (
         'fd',
