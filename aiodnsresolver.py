@@ -6,6 +6,7 @@
 The way of one name through this file, which is in the order of its parts, each using only what stands above it:
 
     resolve(name, qtype)
+      (name, qtype) ── Shortcut ──▶ addresses? done        the end of all this, a moment ago
       name ── candidates ──▶ fqdns                         names, search list
       fqdn ── get_host ──▶ addresses? done                 hosts file
       (fqdn, qtype) ── Cache ──▶ kept | joined | led       one query in flight a question
@@ -367,7 +368,6 @@ def literal_of(name: str) -> Address | None:
     return to_literal(name.removesuffix('.') if name.isascii() else text(to_fqdn(name)), math.inf)
 
 
-@functools.lru_cache(maxsize=10_000)
 def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes, ...]:
     """The names to ask for, in order, as resolv.conf(5) has it: none for an IP literal, which is its own answer.
 
@@ -1233,6 +1233,9 @@ def check_set(question: Question, given: Any) -> tuple[float, tuple[Nameserver, 
         ) from error
 
 
+SOCKET_TYPE: int = socket.SOCK_DGRAM | getattr(socket, 'SOCK_NONBLOCK', 0)  # with which Linux does in one call what takes two
+
+
 class Socket(socket.SocketType):
     """A socket that is closed without a warning when it is collected: with a loop that is no more, that may be before its Inquiry is."""
 
@@ -1256,10 +1259,11 @@ class Exchange:
         self.inquiry = inquiry
         self.nameserver = nameserver
         self.query = query
-        self.sock = sock = Socket(nameserver.family, socket.SOCK_DGRAM)
+        self.sock = sock = Socket(nameserver.family, SOCKET_TYPE)
         self.fd = sock.fileno()
         try:
-            sock.setblocking(False)
+            if sock.getblocking():
+                sock.setblocking(False)
             sock.connect(nameserver.address or nameserver.address_in_zone())
             inquiry.poller.watch(self.fd, self)
         except (OSError, ResolverError):
@@ -1541,11 +1545,23 @@ Outcome = Answer | Exception | None
 Waiters = collections.OrderedDict[asyncio.Future[Outcome], None]
 
 
+@dataclasses.dataclass(slots=True)
+class Shortcut:
+    """The end of the way from a name as it was given, good from one time to another."""
+
+    question: tuple[bytes, int]
+    records: tuple[Value, ...]
+    since: float
+    until: float
+
+
 class Cache:
     """The answers to questions, each until it expires; and one query in flight for a question, however many wait for its answer.
 
     The first who asks leads: `ask` runs in his task, and what comes of it goes to those who joined. Each of these waits for a
     future of his own, so that whoever is cancelled touches nobody else. A leader who is cancelled hands over to the first of them.
+
+    Names that are asked for again and again are recalled as they were given: no shortcut outlives an answer that was dropped.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, ask: Callable[[Question], Awaitable[Answer]], max_size: int) -> None:
@@ -1554,6 +1570,22 @@ class Cache:
         self.max_size = max_size
         self.answers: collections.OrderedDict[tuple[bytes, int], Answer] = collections.OrderedDict()  # the least recently used first
         self.in_flight: dict[Question, Waiters] = {}
+        self.shortcuts: dict[tuple[str, int], Shortcut] = {}
+
+    def recall(self, name: object, qtype: object, now: float) -> tuple[Value, ...] | None:
+        """The records of a name as it was given, if they have just been found here."""
+        if not isinstance(name, str) or not isinstance(qtype, int):
+            return None  # a list has no hash, and 1.0 is equal to a type
+        shortcut = self.shortcuts.get((name, qtype))
+        if shortcut is None or not shortcut.since <= now < shortcut.until:
+            return None
+        self.answers.move_to_end(shortcut.question)
+        return shortcut.records
+
+    def remember(self, name: str, shortcut: Shortcut) -> None:
+        if len(self.shortcuts) >= self.max_size:
+            self.shortcuts.clear()
+        self.shortcuts[name, shortcut.question[1]] = shortcut
 
     def kept(self, question: tuple[bytes, int], now: float) -> Answer | None:
         """The answer that is there already."""
@@ -1564,6 +1596,7 @@ class Cache:
             self.answers.move_to_end(question)
             return answer
         del self.answers[question]
+        self.shortcuts.clear()
         return None
 
     async def get(self, question: Question) -> Answer:
@@ -1621,11 +1654,13 @@ class Cache:
                 self.answers[question] = outcome
                 if len(self.answers) > self.max_size:
                     self.answers.popitem(last=False)
+                    self.shortcuts.clear()
         while waiters:
             settle(waiters.popitem(last=False)[0], outcome)
 
     def clear(self) -> None:
         self.answers.clear()
+        self.shortcuts.clear()
         self.in_flight.clear()
 
 
@@ -1688,12 +1723,36 @@ class LoopResolver:
         self.turns = Turns(max_sockets)
         self.cache = Cache(loop, self.ask_by_hook if get_nameservers else self.ask_by_resolv_conf, max_cache_size)
 
-    def candidates(self, name: str, qtype: int) -> tuple[bytes, ...]:
-        """The names to ask for, in order; none for an IP literal. Raises InvalidName, TypeError or ValueError."""
+    async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
+        """The records of a name that the cache does not recall."""
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
         if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
+        fqdns = self.candidates(name)
+        if len(fqdns) != 1:
+            return await self.search(name, fqdns, qtype)
+        fqdn = fqdns[0]
+        answer = self.known(fqdn, qtype)
+        if answer is not None and answer.records:
+            self.remember(name, fqdn, qtype, answer)
+            return answer.records
+        answer = await self.look_up(fqdn, qtype, answer)
+        if answer.missing:
+            raise does_not_exist(Question(fqdn, qtype), answer, ())
+        return answer.records
+
+    def remember(self, name: str, fqdn: bytes, qtype: int, answer: Answer) -> None:
+        """Makes a shortcut to an answer of the cache, which is good until a file that stood on the way is looked at again."""
+        now = self.loop.time()
+        until = min(answer.expires_at, self.hosts.look_again_at)
+        if self.get_nameservers is None:
+            until = min(until, self.resolv_conf.look_again_at)
+        if now < until:
+            self.cache.remember(name, Shortcut((fqdn, qtype), answer.records, now, until))
+
+    def candidates(self, name: str) -> tuple[bytes, ...]:
+        """The names to ask for, in order; none for an IP literal. Raises InvalidName."""
         if self.get_nameservers is not None:
             return candidates(name, (), 0)
         conf = self.resolv_conf.read(self.loop.time())
@@ -1846,6 +1905,14 @@ def Resolver(  # noqa: N802
             raise TypeError(f'get_host, get_nameservers and transform_fqdn are functions, and {hook!r} is none')
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
 
+    def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
+        for other in list(in_loop):  # a copy: other threads may have loops of theirs
+            if other.is_closed():
+                in_loop.pop(other, None)
+        resolver = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
+        in_loop[loop] = resolver
+        return resolver
+
     async def resolve(name: str, qtype: int) -> tuple[Any, ...]:
         """The records of a name: for TYPES.A and TYPES.AAAA addresses, for TYPES.TXT and TYPES.CNAME bytes, each with `expires_at` in
         seconds of `loop.time()`. Never an empty tuple.
@@ -1854,22 +1921,8 @@ def Resolver(  # noqa: N802
         InvalidName before anything is sent; TypeError or ValueError for what is no str or no type of TYPES; and what a hook raises.
         """
         loop = asyncio.get_running_loop()
-        resolver = in_loop.get(loop)
-        if resolver is None:
-            for other in list(in_loop):  # a copy: other threads may have loops of theirs
-                if other.is_closed():
-                    in_loop.pop(other, None)
-            resolver = in_loop[loop] = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
-        fqdns = resolver.candidates(name, qtype)
-        if len(fqdns) != 1:
-            return await resolver.search(name, fqdns, qtype)
-        fqdn = fqdns[0]
-        answer = resolver.known(fqdn, qtype)
-        if answer is None or not answer.records:
-            answer = await resolver.look_up(fqdn, qtype, answer)
-            if answer.missing:
-                raise does_not_exist(Question(fqdn, qtype), answer, ())
-        return answer.records
+        resolver = in_loop.get(loop) or start(loop)
+        return resolver.cache.recall(name, qtype, loop.time()) or await resolver.resolve(name, qtype)
 
     def clear_cache() -> None:
         """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""

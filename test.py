@@ -2091,7 +2091,10 @@ async def test_a_bad_address_is_raised_at_once_and_is_no_matter_of_another_names
     assert len(server.queries) == 1
 
 
-async def test_a_wrong_checksum_is_waited_out(nameserver):
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize('socket_type', [m.SOCKET_TYPE, socket.SOCK_DGRAM])
+async def test_a_wrong_checksum_is_waited_out(nameserver, monkeypatch, socket_type):
+    monkeypatch.setattr(m, 'SOCKET_TYPE', socket_type)
     server = nameserver(after(0.1, a('192.0.2.1')))
     resolve, _ = resolver_for(server)
     looking = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
@@ -3095,6 +3098,157 @@ async def test_the_cache_is_bounded_and_the_least_recently_used_goes_first(names
     assert server.names == ['a.example', 'b.example', 'c.example', 'b.example']
 
 
+class PlainCache:
+    """What a cache by TTL that drops the least recently used is expected to do, written down as plainly as can be."""
+
+    def __init__(self, size, ttl):
+        self.size, self.ttl = size, ttl
+        self.kept = {}  # the least recently used first: name -> (number of the query, when it expires)
+        self.queries = 0
+
+    def get(self, name, now):
+        number, expires_at = self.kept.pop(name, (0, 0))
+        if now >= expires_at:
+            self.queries += 1
+            number, expires_at = self.queries, now + self.ttl
+        self.kept[name] = number, expires_at
+        if len(self.kept) > self.size:
+            del self.kept[next(iter(self.kept))]
+        return number
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.sampled_from(['a.example', 'A.example', 'b.example', 'b.example.', 'c.example', 'd.example']),
+        st.sampled_from([0.25, 1, 2, None]),
+    ),
+    min_size=10,
+    max_size=40,
+)
+
+
+@hypothesis.given(st.sampled_from([1, 2, 3]), STEPS)
+@hypothesis.example(2, ['a.example'] * 3 + ['b.example'] * 3 + ['a.example', 'c.example', 'a.example', 'b.example', 'c.example'])
+@hypothesis.example(3, ['a.example', 1, 0.25, 'a.example', 'a.example', 0.25, 0.25, 0.25, 'a.example'])
+@hypothesis.example(1, ['a.example', 'a.example', 'A.example', 'A.example', None, 'a.example', 'A.example'])
+def test_names_asked_for_again_and_again_are_kept_as_by_a_plain_cache(size, steps):
+    """A step is a name to resolve, a number of seconds to pass, or None: the cache is cleared."""
+
+    async def go():
+        clock, plain, numbers = Clock(asyncio.get_running_loop()), PlainCache(size, ttl=2), itertools.count(1)
+        server = Scripted('127.0.0.1', [lambda query: a(f'192.0.2.{next(numbers)}', ttl=2)(query)])
+        resolve, clear_cache = Resolver(get_nameservers=rounds(server), max_cache_size=size)
+        for step in steps:
+            if step is None:
+                clear_cache()
+                plain.kept.clear()
+            elif isinstance(step, str):
+                assert texts(await resolve(step, TYPES.A)) == [f'192.0.2.{plain.get(step.lower().rstrip("."), clock.now)}']
+            else:
+                await asyncio.sleep(step)
+        assert len(server.queries) == plain.queries
+        server.close()
+        await asyncio.sleep(10)  # until nothing of it is open
+
+    with files(hosts=''):
+        run(go())
+
+
+async def test_a_name_asked_for_again_and_again_is_found_in_the_hosts_file_a_second_after_it_came_there(nameserver, monkeypatch, tmp_path):
+    path = tmp_path / 'hosts'
+    monkeypatch.setattr(m, 'HOSTS', str(path))
+    path.write_text('192.0.2.9 other.example')
+    resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))))
+    for pause in (0, 0, 0.5, 0):
+        await asyncio.sleep(pause)
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    path.write_text('192.0.2.9 www.example.com')
+    await asyncio.sleep(0.25)
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    await asyncio.sleep(0.25)
+    for _ in range(3):
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.9']
+
+
+async def test_a_name_asked_for_again_and_again_is_of_the_search_list_a_second_after_there_was_one(nameserver, monkeypatch, tmp_path):
+    path, server = tmp_path / 'resolv.conf', nameserver(a('192.0.2.1'))
+    monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
+    monkeypatch.setattr(m, 'HOSTS', str(tmp_path / 'hosts'))
+    path.write_text('nameserver 127.0.0.1')
+    resolve, _ = Resolver()
+    with redirected(lambda ip, port: server.at):
+        await resolve('192.0.2.7', TYPES.A)  # which looks at resolv.conf alone: at the hosts file half a second later
+        await asyncio.sleep(0.5)
+        for _ in range(3):
+            await resolve('x', TYPES.A)
+        path.write_text('nameserver 127.0.0.1\nsearch a.example')
+        await asyncio.sleep(0.5)
+        await resolve('x', TYPES.A)
+    assert server.names == ['x', 'x.a.example']
+
+
+async def test_a_clock_that_is_put_back_lets_a_name_asked_for_again_and_again_be_found_in_the_hosts_file(
+    nameserver, clock, monkeypatch, tmp_path
+):
+    path = tmp_path / 'hosts'
+    monkeypatch.setattr(m, 'HOSTS', str(path))
+    resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))))
+    clock.now += 10
+    for _ in range(3):
+        await resolve('www.example.com', TYPES.A)
+    path.write_text('192.0.2.9 www.example.com')
+    clock.now -= 10
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.9']
+
+
+async def test_a_clock_that_is_put_back_to_before_an_answer_expired_does_no_harm(nameserver, clock):
+    resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'), servfail), times=1))
+    for _ in range(3):
+        await resolve('www.example.com', TYPES.A)
+    for later in 100, -100:
+        clock.now += later
+        with pytest.raises(m.ResponseCodeError):
+            await resolve('WWW.example.com', TYPES.A)
+    with pytest.raises(m.ResponseCodeError):
+        await resolve('www.example.com', TYPES.A)
+
+
+async def test_a_name_asked_for_again_and_again_goes_the_long_way_once_a_second(nameserver):
+    resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))))
+    await resolve('www.example.com', TYPES.A)
+    with unittest.mock.patch('aiodnsresolver.candidates', wraps=m.candidates) as long_way:
+        for times in 1, 2:
+            for pause in (0, 0, 0.75):
+                await resolve('www.example.com', TYPES.A)
+                await asyncio.sleep(pause)
+            assert long_way.call_count == times
+            await asyncio.sleep(0.25)
+
+
+async def test_spellings_of_a_name_do_not_pile_up(nameserver):
+    resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))), max_cache_size=5)
+    sizes = set()
+    for letters in itertools.product('aA', repeat=5):
+        await resolve(''.join(letters), TYPES.A)
+        await resolve('localhost', TYPES.A)  # which is in no cache
+        sizes.add(len(cache_of_this_loop().shortcuts))
+    assert sizes == {0, 1, 2, 3, 4, 5}
+
+
+async def test_a_wrong_argument_is_refused_also_where_it_is_equal_to_what_was_asked_for_again_and_again(nameserver):
+    resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))))
+    for _ in range(3):
+        await resolve('www.example.com', TYPES.A)
+    for name, qtype, error in (('www.example.com', 1.0, ValueError), ('www.example.com', [], ValueError), (['x'], TYPES.A, TypeError)):
+        with pytest.raises(error, match='is none'):
+            await resolve(name, qtype)
+
+
+def cache_of_this_loop():
+    (cache,) = [found for found in gc.get_objects() if isinstance(found, m.Cache) and found.loop is asyncio.get_running_loop()]
+    return cache
+
+
 @pytest.mark.parametrize('size', [0, 5])
 async def test_expired_answers_do_not_pile_up(nameserver, size):
     server = nameserver(a('192.0.2.1', ttl=1))
@@ -3102,8 +3256,7 @@ async def test_expired_answers_do_not_pile_up(nameserver, size):
     for i in range(20):
         await resolve(f'n{i}.example', TYPES.A)
         await asyncio.sleep(2)
-    (cache,) = [found for found in gc.get_objects() if isinstance(found, m.Cache) and found.loop is asyncio.get_running_loop()]
-    assert len(cache.answers) == size
+    assert len(cache_of_this_loop().answers) == size
 
 
 async def test_clear_cache_empties_it(nameserver):
@@ -3751,7 +3904,7 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
         self.server = Scripted('127.0.0.1', [lambda query: MODES[self.mode](query)])
         self.mode = 'answer'
         self.readers = readers_of(self.loop)
-        self.resolve, self.clear_cache = Resolver(get_host=no_host, get_nameservers=rounds(self.server, timeout=1, times=3), max_sockets=3)
+        self.resolve, self.clear_cache = Resolver(get_nameservers=rounds(self.server, timeout=1, times=3), max_sockets=3)
 
     def step(self, coroutine):
         return self.loop.run_until_complete(coroutine)
