@@ -1724,32 +1724,28 @@ class LoopResolver:
         self.cache = Cache(loop, self.ask_by_hook if get_nameservers else self.ask_by_resolv_conf, max_cache_size)
 
     async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
-        """The records of a name that the cache does not recall."""
+        """The records of a name that the cache does not recall: of itself, or of the first of several to try that exists."""
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
         if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
         fqdns = self.candidates(name)
-        if len(fqdns) != 1:
-            return await self.search(name, fqdns, qtype)
-        fqdn = fqdns[0]
-        answer = self.known(fqdn, qtype)
-        if answer is not None and answer.records:
-            self.remember(name, fqdn, qtype, answer)
-            return answer.records
-        answer = await self.look_up(fqdn, qtype, answer)
-        if answer.missing:
-            raise does_not_exist(Question(fqdn, qtype), answer, ())
-        return answer.records
-
-    def remember(self, name: str, fqdn: bytes, qtype: int, answer: Answer) -> None:
-        """Makes a shortcut to an answer of the cache, which is good until a file that stood on the way is looked at again."""
-        now = self.loop.time()
-        until = min(answer.expires_at, self.hosts.look_again_at)
-        if self.get_nameservers is None:
-            until = min(until, self.resolv_conf.look_again_at)
-        if now < until:
-            self.cache.remember(name, Shortcut((fqdn, qtype), answer.records, now, until))
+        if not fqdns:
+            return resolve_literal(name, qtype)
+        as_given = fqdns[0] if len(fqdns) == 1 else min(fqdns, key=len)
+        if as_given != fqdns[0] and (found := await self.ask_host(as_given, qtype)):
+            return found
+        answers: dict[bytes, Answer] = {}
+        all_known = True
+        for fqdn in fqdns:
+            known = self.known(fqdn, qtype)
+            answer = answers[fqdn] = await self.look_up(fqdn, qtype, known)
+            all_known = all_known and answer is known
+            if answer.records:
+                if all_known:
+                    self.remember(name, (fqdn, qtype), answers)
+                return answer.records
+        raise does_not_exist(Question(as_given, qtype), answers.pop(as_given), list(answers))
 
     def candidates(self, name: str) -> tuple[bytes, ...]:
         """The names to ask for, in order; none for an IP literal. Raises InvalidName."""
@@ -1758,20 +1754,14 @@ class LoopResolver:
         conf = self.resolv_conf.read(self.loop.time())
         return candidates(name, conf.search, conf.ndots)
 
-    async def search(self, name: str, fqdns: Sequence[bytes], qtype: int) -> tuple[Value, ...]:
-        """The records of a name that stands for itself, or of the first of several to try that exists."""
-        if not fqdns:
-            return resolve_literal(name, qtype)
-        as_given = min(fqdns, key=len)
-        if as_given != fqdns[0] and (found := await self.ask_host(as_given, qtype)):
-            return found
-        for fqdn in fqdns:
-            answer = await self.look_up(fqdn, qtype, self.known(fqdn, qtype))
-            if answer.records:
-                return answer.records
-            if fqdn == as_given:
-                missing = answer
-        raise does_not_exist(Question(as_given, qtype), missing, [fqdn for fqdn in fqdns if fqdn != as_given])
+    def remember(self, name: str, question: tuple[bytes, int], answers: dict[bytes, Answer]) -> None:
+        """Makes a shortcut to an answer of the cache, good until this or one before it expires, or a file of the way is looked at again."""
+        now = self.loop.time()
+        until = min(self.hosts.look_again_at, *[answer.expires_at for answer in answers.values()])
+        if self.get_nameservers is None:
+            until = min(until, self.resolv_conf.look_again_at)
+        if now < until:
+            self.cache.remember(name, Shortcut(question, answers[question[0]].records, now, until))
 
     def known(self, fqdn: bytes, qtype: int) -> Answer | None:
         """What is there already, in the hosts file or in the cache. A hook has to be awaited, and so nothing is known before that."""

@@ -3117,41 +3117,69 @@ class PlainCache:
         return number
 
 
+EXISTING = 'a.example', 'b.example', 'c.example', 'db.lan.example'
 STEPS = st.lists(
     st.one_of(
-        st.sampled_from(['a.example', 'A.example', 'b.example', 'b.example.', 'c.example', 'd.example']),
-        st.sampled_from([0.25, 1, 2, None]),
+        st.sampled_from(['a.example', 'A.example', 'b.example', 'b.example.', 'c.example', 'db', 'DB']), st.sampled_from([0.25, 1, 2, None])
     ),
     min_size=10,
     max_size=40,
 )
 
 
-@hypothesis.given(st.sampled_from([1, 2, 3]), STEPS)
-@hypothesis.example(2, ['a.example'] * 3 + ['b.example'] * 3 + ['a.example', 'c.example', 'a.example', 'b.example', 'c.example'])
-@hypothesis.example(3, ['a.example', 1, 0.25, 'a.example', 'a.example', 0.25, 0.25, 0.25, 'a.example'])
-@hypothesis.example(1, ['a.example', 'a.example', 'A.example', 'A.example', None, 'a.example', 'A.example'])
-def test_names_asked_for_again_and_again_are_kept_as_by_a_plain_cache(size, steps):
+def compare_with_plain_cache(steps, size, search=()):
     """A step is a name to resolve, a number of seconds to pass, or None: the cache is cleared."""
+
+    def expected(plain, name, now):
+        for fqdn in m.candidates(name, search, 1):
+            number = plain.get(fqdn.decode(), now)
+            if fqdn.decode() in EXISTING:
+                return [f'192.0.2.{number}']
+        return None
 
     async def go():
         clock, plain, numbers = Clock(asyncio.get_running_loop()), PlainCache(size, ttl=2), itertools.count(1)
-        server = Scripted('127.0.0.1', [lambda query: a(f'192.0.2.{next(numbers)}', ttl=2)(query)])
-        resolve, clear_cache = Resolver(get_nameservers=rounds(server), max_cache_size=size)
-        for step in steps:
-            if step is None:
-                clear_cache()
-                plain.kept.clear()
-            elif isinstance(step, str):
-                assert texts(await resolve(step, TYPES.A)) == [f'192.0.2.{plain.get(step.lower().rstrip("."), clock.now)}']
-            else:
-                await asyncio.sleep(step)
-        assert len(server.queries) == plain.queries
+
+        def reply_(query):
+            address = a(f'192.0.2.{next(numbers)}', ttl=2)
+            exists = query.question[0].name.to_text(omit_final_dot=True).lower() in EXISTING
+            return (address if exists else reply(authority=['? 2 IN SOA ns.example. admin.example. 1 2 3 4 2'], rcode=3))(query)
+
+        server = Scripted('127.0.0.1', [reply_])
+        with system(server, search=' '.join(domain.decode() for domain in search)):
+            resolve, clear_cache = Resolver(max_cache_size=size)
+            for step in steps:
+                if step is None:
+                    clear_cache()
+                    plain.kept.clear()
+                elif isinstance(step, str):
+                    try:
+                        found = texts(await resolve(step, TYPES.A))
+                    except m.NameDoesNotExist:
+                        found = None
+                    assert found == expected(plain, step, clock.now)
+                else:
+                    await asyncio.sleep(step)
+            assert len(server.queries) == plain.queries
         server.close()
         await asyncio.sleep(10)  # until nothing of it is open
 
-    with files(hosts=''):
-        run(go())
+    run(go())
+
+
+@hypothesis.given(STEPS, st.sampled_from([0, 1, 2, 3]))
+@hypothesis.example(['a.example'] * 3 + ['b.example'] * 3 + ['a.example', 'c.example', 'a.example', 'b.example', 'c.example'], 2)
+@hypothesis.example(['a.example', 1, 0.25, 'a.example', 'a.example', 0.25, 0.25, 0.25, 'a.example'], 3)
+@hypothesis.example(['a.example', 'a.example', 'A.example', 'A.example', None, 'a.example', 'A.example'], 1)
+def test_names_asked_for_again_and_again_are_kept_as_by_a_plain_cache(steps, size):
+    compare_with_plain_cache(steps, size)
+
+
+@hypothesis.given(STEPS)
+@hypothesis.example(['db.lan.example', 1, 'db', 'db', 1, 'db', 'db', 1, 'db', 'db'])
+@hypothesis.example(['db.zone.example.', 1, 0.25, 'db', 'db', 0.25, 0.25, 'db', 0.25, 'db', 'db'])
+def test_names_of_a_search_list_asked_for_again_and_again_are_kept_as_by_a_plain_cache(steps):
+    compare_with_plain_cache(steps, 100, (b'zone.example', b'lan.example'))
 
 
 async def test_a_name_asked_for_again_and_again_is_found_in_the_hosts_file_a_second_after_it_came_there(nameserver, monkeypatch, tmp_path):
@@ -3213,16 +3241,33 @@ async def test_a_clock_that_is_put_back_to_before_an_answer_expired_does_no_harm
         await resolve('www.example.com', TYPES.A)
 
 
-async def test_a_name_asked_for_again_and_again_goes_the_long_way_once_a_second(nameserver):
-    resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))))
-    await resolve('www.example.com', TYPES.A)
-    with unittest.mock.patch('aiodnsresolver.candidates', wraps=m.candidates) as long_way:
-        for times in 1, 2:
-            for pause in (0, 0, 0.75):
-                await resolve('www.example.com', TYPES.A)
-                await asyncio.sleep(pause)
-            assert long_way.call_count == times
-            await asyncio.sleep(0.25)
+@pytest.mark.parametrize('name', ['db', 'db.lan.example'])
+async def test_a_name_asked_for_again_and_again_goes_the_long_way_once_a_second(nameserver, name):
+    with system(nameserver(zone(db_lan_example='192.0.2.1')), search='zone.example lan.example'):
+        resolve, _ = Resolver()
+        await resolve(name, TYPES.A)
+        with unittest.mock.patch('aiodnsresolver.candidates', wraps=m.candidates) as long_way:
+            for times in 1, 2:
+                for pause in (0, 0, 0.75):
+                    await resolve(name, TYPES.A)
+                    await asyncio.sleep(pause)
+                assert long_way.call_count == times
+                await asyncio.sleep(0.25)
+
+
+async def test_an_alias_to_nothing_in_a_search_list_is_followed_again_when_it_expires(nameserver):
+    exists = zone(db_lan_example='192.0.2.1', new_example='192.0.2.2')
+    link = {'db.zone.example': alias('old.example', ttl=1)}
+    server = nameserver(lambda query: link.get(query.question[0].name.to_text(omit_final_dot=True).lower(), exists)(query))
+    with system(server, search='zone.example lan.example'):
+        resolve, _ = Resolver()
+        await resolve('db.lan.example', TYPES.A)
+        await asyncio.sleep(0.3)  # so that the files are not looked at again just when the alias expires
+        for _ in range(5):
+            assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
+            await asyncio.sleep(0.2)
+        link['db.zone.example'] = alias('new.example')
+        assert texts(await resolve('db', TYPES.A)) == ['192.0.2.2']
 
 
 async def test_spellings_of_a_name_do_not_pile_up(nameserver):
