@@ -279,7 +279,7 @@ class BytesExpiresAt(bytes):
 Address = IPv4AddressExpiresAt | IPv6AddressExpiresAt
 Value = Address | BytesExpiresAt
 
-TYPE_NUMBERS = frozenset(int(qtype) for qtype in TYPES)
+TYPE_EQUAL_TO: dict[int, TYPES] = {qtype: qtype for qtype in TYPES}
 ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets in an address, class
     A: (4, IPv4AddressExpiresAt),
     AAAA: (16, IPv6AddressExpiresAt),
@@ -1572,11 +1572,12 @@ class Cache:
         self.in_flight: dict[Question, Waiters] = {}
         self.shortcuts: dict[tuple[str, int], Shortcut] = {}
 
-    def recall(self, name: object, qtype: object, now: float) -> tuple[Value, ...] | None:
+    def recall(self, name: str, qtype: int, now: float) -> tuple[Value, ...] | None:
         """The records of a name as it was given, if they have just been found here."""
-        if not isinstance(name, str) or not isinstance(qtype, int):
-            return None  # a list has no hash, and 1.0 is equal to a type
-        shortcut = self.shortcuts.get((name, qtype))
+        try:
+            shortcut = self.shortcuts.get((name, qtype))
+        except TypeError:
+            return None  # a list is no name, and has no hash
         if shortcut is None or not shortcut.since <= now < shortcut.until:
             return None
         self.answers.move_to_end(shortcut.question)
@@ -1727,8 +1728,10 @@ class LoopResolver:
         """The records of a name that the cache does not recall: of itself, or of the first of several to try that exists."""
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
-        if not isinstance(qtype, int) or qtype not in TYPE_NUMBERS:
-            raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(map(str, TYPES.__members__))}')
+        try:
+            qtype = TYPE_EQUAL_TO[qtype]
+        except (KeyError, TypeError):
+            raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(TYPES.__members__)}') from None
         fqdns = self.candidates(name)
         if not fqdns:
             return resolve_literal(name, qtype)

@@ -1589,11 +1589,25 @@ async def test_the_other_types_are_asked_for(nameserver):
     assert [qtype for _, qtype, *_ in server.queries] == [28, 16, 5]
 
 
-async def test_a_plain_int_is_a_type_too(nameserver):
+async def test_what_is_equal_to_a_type_is_one(nameserver):
     resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
     assert texts(await resolve('www.example.com', 1)) == ['192.0.2.1']
     with pytest.raises(m.ResolverError, match='www.example.com AAAA:'):
         await resolve('www.example.com', 28)
+    assert texts(await resolve('ftp.example.com', 1.0)) == ['192.0.2.1']
+
+
+async def test_a_get_host_is_given_a_member_of_types_whatever_the_caller_gave():
+    given = []
+
+    async def get_host(fqdn, qtype):
+        given.append(qtype)
+        return ipaddress.ip_address('192.0.2.1')
+
+    resolve, _ = Resolver(get_host=get_host)
+    for qtype in (TYPES.A, 1, 1.0):
+        await resolve('www.example.com', qtype)
+    assert [qtype.name for qtype in given] == ['A', 'A', 'A']
 
 
 @pytest.mark.parametrize(
@@ -1605,7 +1619,8 @@ async def test_a_plain_int_is_a_type_too(nameserver):
         (b'www.example.com', TYPES.A, TypeError, "b'www.example.com' is none"),
         (None, TYPES.A, TypeError, 'None is none'),
         (['x'], TYPES.A, TypeError, 'is none'),
-        ('www.example.com', 1.0, ValueError, '1.0 is none'),
+        ('www.example.com', 1.5, ValueError, '1.5 is none'),
+        ('www.example.com', [], ValueError, '[] is none'),
     ],
 )
 async def test_an_argument_of_another_kind_is_refused_before_anything_is_sent(nameserver, name, qtype, error, says):
@@ -3280,11 +3295,11 @@ async def test_spellings_of_a_name_do_not_pile_up(nameserver):
     assert sizes == {0, 1, 2, 3, 4, 5}
 
 
-async def test_a_wrong_argument_is_refused_also_where_it_is_equal_to_what_was_asked_for_again_and_again(nameserver):
+async def test_an_argument_without_a_hash_is_refused_like_any_other_after_names_were_asked_for_again_and_again(nameserver):
     resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))))
     for _ in range(3):
         await resolve('www.example.com', TYPES.A)
-    for name, qtype, error in (('www.example.com', 1.0, ValueError), ('www.example.com', [], ValueError), (['x'], TYPES.A, TypeError)):
+    for name, qtype, error in (('www.example.com', [], ValueError), (['www.example.com'], TYPES.A, TypeError)):
         with pytest.raises(error, match='is none'):
             await resolve(name, qtype)
 
