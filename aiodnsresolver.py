@@ -1324,16 +1324,17 @@ class Inquiry:
         question: Question,
         poller: Poller,
         turns: Turns,
+        turns_held: int,
         transform_fqdn: Callable[[bytes], bytes],
         failing: FailingNameservers | None,
     ) -> None:
         self.question = question
         self.poller = poller
         self.turns = turns
+        self.turns_held = turns_held
         self.transform_fqdn = transform_fqdn
         self.failing = failing
         self.is_logged = logger.isEnabledFor(logging.DEBUG)
-        self.turns_held = 0
         self.asked_at = math.inf  # when the first query was about to be sent
         self.exchanges: dict[Exchange, None] = {}  # whose sockets are open, the oldest first
         self.in_set: dict[Exchange, None] = {}  # those of them that the set which is waited for has left
@@ -1357,9 +1358,6 @@ class Inquiry:
         self.exchanges.clear()
         held, self.turns_held = self.turns_held, 0
         self.turns.give_back(held)
-
-    async def take_turn(self) -> None:
-        self.turns_held = self.turns.take_free(1) or await self.turns.take(1)
 
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> Answer | None:
         """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
@@ -1739,13 +1737,16 @@ class LoopResolver:
         if as_given != fqdns[0] and (found := await self.ask_host(as_given, qtype)):
             return found
         answers: dict[bytes, Answer] = {}
-        all_known = True
+        by_cache_alone = self.get_host is None
         for fqdn in fqdns:
-            known = self.known(fqdn, qtype)
-            answer = answers[fqdn] = await self.look_up(fqdn, qtype, known)
-            all_known = all_known and answer is known
+            known = await self.known(fqdn, qtype)
+            answer = known or await self.cache.get(Question(fqdn, qtype))
+            if not answer.records and not answer.missing:
+                answer = await self.follow(fqdn, qtype, answer)
+            answers[fqdn] = answer
+            by_cache_alone = by_cache_alone and answer is known
             if answer.records:
-                if all_known:
+                if by_cache_alone:
                     self.remember(name, (fqdn, qtype), answers)
                 return answer.records
         raise does_not_exist(Question(as_given, qtype), answers.pop(as_given), list(answers))
@@ -1766,65 +1767,51 @@ class LoopResolver:
         if now < until:
             self.cache.remember(name, Shortcut(question, answers[question[0]].records, now, until))
 
-    def known(self, fqdn: bytes, qtype: int) -> Answer | None:
-        """What is there already, in the hosts file or in the cache. A hook has to be awaited, and so nothing is known before that."""
-        if self.get_host is not None:
-            return None
+    async def known(self, fqdn: bytes, qtype: int) -> Answer | None:
+        """What is there already: by get_host or in the hosts file, or else in the cache."""
         now = self.loop.time()
-        if fqdn in self.hosts.read(now) and (addresses := self.find_in_hosts(fqdn, qtype, now)):
-            return Answer(addresses, now)
+        if self.get_host is not None or fqdn in self.hosts.read(now):
+            if records := await self.ask_host(fqdn, qtype):
+                return Answer(records, min(record.expires_at for record in records))
+            now = self.loop.time()
         return self.cache.kept((fqdn, qtype), now) or answer_special(fqdn, qtype, now)
 
-    async def look_up(self, fqdn: bytes, qtype: int, answer: Answer | None) -> Answer:
-        """The records of a name, or of what it is an alias of; or that there are none. `answer` is what is known of it."""
+    async def follow(self, fqdn: bytes, qtype: int, answer: Answer) -> Answer:
+        """What is at the end of the aliases of a name, the first of which `answer` has: records, or that there are none."""
         chain = [fqdn]
         expires_at = math.inf
         while True:
-            if answer is None and self.get_host is not None:
-                answer = await self.find_by_hook(fqdn, qtype)
-            try:
-                answer = answer or await self.cache.get(Question(fqdn, qtype))
-            except ResolverError as error:
-                if len(chain) == 1 or type(error).__module__ != __name__:  # the second: of a hook, whose errors pass as they are
-                    raise
-                raise with_message(error, f'{Question(chain[0], qtype)} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
-            if len(chain) == 1 and (answer.records or answer.missing):
-                return answer
             chain += answer.aliases
-            check_chain(chain, f'{Question(chain[0], qtype)}: the nameservers gave')
+            check_chain(chain, f'{Question(fqdn, qtype)}: the nameservers gave')
             expires_at = min(expires_at, answer.expires_at)
             if answer.records:
                 return Answer(tuple(expiring_by(record, expires_at) for record in answer.records), expires_at)
             if answer.missing:
                 return dataclasses.replace(answer, aliases=tuple(chain[1:]))
-            fqdn = chain[-1]
-            answer = self.known(fqdn, qtype)
-
-    async def find_by_hook(self, fqdn: bytes, qtype: int) -> Answer | None:
-        """What get_host has for a name, or else the cache."""
-        if records := await self.ask_host(fqdn, qtype):
-            return Answer(records, math.inf)
-        now = self.loop.time()
-        return self.cache.kept((fqdn, qtype), now) or answer_special(fqdn, qtype, now)
+            known = await self.known(chain[-1], qtype)
+            try:
+                answer = known or await self.cache.get(Question(chain[-1], qtype))
+            except ResolverError as error:
+                if type(error).__module__ != __name__:  # of a hook, whose errors pass as they are
+                    raise
+                raise with_message(error, f'{Question(fqdn, qtype)} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
 
     async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...]:
         """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""
         if self.get_host is None:
-            return self.find_in_hosts(fqdn, qtype, self.loop.time())
+            now = self.loop.time()
+            return to_addresses(self.hosts.read(now).get(fqdn, ()), qtype, now)
         found = await self.get_host(fqdn, qtype)
         if found is None:
             return ()
         now = self.loop.time()
         return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
 
-    def find_in_hosts(self, fqdn: bytes, qtype: int, now: float) -> tuple[Address, ...]:
-        return to_addresses(self.hosts.read(now).get(fqdn, ()), qtype, now)
-
     async def ask_by_resolv_conf(self, question: Question) -> Answer:
         """Puts a question to the nameservers of resolv.conf, one at a time."""
-        inquiry = Inquiry(question, self.poller, self.turns, self.case_to_send(), self.failing)
+        turns_held = self.turns.take_free(1) or await self.turns.take(1)
+        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.case_to_send(), self.failing)
         try:
-            await inquiry.take_turn()  # first, so that the choice of nameservers is fresh when they are asked
             conf = self.resolv_conf.read(self.loop.time())
             timeout = conf.timeout if self.timeout is None else self.timeout
             first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
@@ -1845,11 +1832,13 @@ class LoopResolver:
     async def ask_by_hook(self, question: Question) -> Answer:
         """Puts a question to the nameservers that get_nameservers yields, a set at a time."""
         assert self.get_nameservers is not None
-        inquiry = Inquiry(question, self.poller, self.turns, self.transform_fqdn, None)
         sets = self.get_nameservers(question.fqdn)
         if not hasattr(sets, 'aclose'):
             raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
+        turns_held = self.turns.take_free(1) or await self.turns.take(1)
+        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.transform_fqdn, None)
         try:
+            inquiry.lend()
             async for given in sets:
                 timeout, nameservers = check_set(question, given)
                 if answer := await inquiry.ask(timeout, nameservers):

@@ -1443,17 +1443,14 @@ async def test_who_is_cancelled_while_he_waits_for_his_turn_gives_back_none(name
     assert (await asyncio.gather(second, return_exceptions=True), texts(await first)) == ([unittest.mock.ANY], ['192.0.2.1'])
 
 
-async def test_a_look_up_waits_for_one_turn_and_takes_no_more():
+async def test_who_waits_for_one_turn_takes_no_more():
     turns = m.Turns(2)
     assert turns.take_free(2) == 2
-    inquiry = m.Inquiry(m.Question(b'www.example.com', TYPES.A), None, turns, mix_case, None)
-    waiting = asyncio.ensure_future(inquiry.take_turn())
+
+    waiting = asyncio.ensure_future(turns.take(1))
     await asyncio.sleep(0)
     turns.give_back(2)
-    await waiting
-    assert (inquiry.turns_held, turns.taken) == (1, 1)
-    inquiry.close()
-    assert turns.taken == 0
+    assert (await waiting, turns.taken) == (1, 1)
 
 
 async def test_turns_come_first_come_first_served():
@@ -1741,6 +1738,26 @@ async def test_what_a_get_host_gives_with_an_expiry_keeps_it_and_what_has_none_e
         assert address.expires_at == expires_at
 
 
+async def test_what_a_get_host_gives_for_an_alias_expires_with_the_first_of_all_that_was_used(nameserver):
+    async def get_host(fqdn, qtype):
+        return (IPv4AddressExpiresAt('192.0.2.1', 1005), IPv4AddressExpiresAt('192.0.2.2', 1010)) if fqdn == b'b.example' else None
+
+    resolve, _ = resolver_for(nameserver(alias('b.example')), get_host=get_host)
+    assert [address.expires_at for address in await resolve('www.example.com', TYPES.A)] == [1005, 1005]
+
+
+async def test_what_expires_while_a_get_host_takes_its_time_is_asked_for_again(nameserver):
+    async def get_host(fqdn, qtype):
+        await asyncio.sleep(2)
+
+    server = nameserver(a('192.0.2.1', ttl=20))
+    resolve, _ = resolver_for(server, get_host=get_host)
+    await resolve('www.example.com', TYPES.A)
+    await asyncio.sleep(19)
+    await resolve('www.example.com', TYPES.A)
+    assert len(server.queries) == 2
+
+
 async def test_a_get_host_that_gives_something_else_is_an_error_that_shows_it(clock):
     async def get_host(fqdn, qtype):
         return '192.0.2.1'
@@ -1900,6 +1917,19 @@ async def test_a_hook_that_waits_or_asks_in_turn_keeps_nobody_from_his_turn(name
     started = now()
     await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(5)))
     assert now() == started + 1
+
+
+async def test_nameservers_are_chosen_when_the_turn_of_a_look_up_has_come(nameserver):
+    server = nameserver(after(0.5, a('192.0.2.1')))
+    chosen_at = []
+
+    async def get_nameservers(fqdn):
+        chosen_at.append(now())
+        yield 1, server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=2)
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(6)))
+    assert chosen_at == [1000, 1000, 1000.5, 1000.5, 1001, 1001]
 
 
 @pytest.mark.parametrize('count', [1, 2, 5])
