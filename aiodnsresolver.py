@@ -1146,6 +1146,7 @@ class Turns:
         self.taken = 0
         self.queue: collections.OrderedDict[asyncio.Future[int], int] = collections.OrderedDict()
         self.lenders: dict[Callable[[], None], None] = {}
+        self.is_call_due = False
 
     def take_free(self, wanted: int) -> int:
         """Takes as many turns as can be had at once, and says how many these are."""
@@ -1167,8 +1168,10 @@ class Turns:
             return min(wanted, self.limit)
         turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.queue[turn] = wanted
-        self.queue.move_to_end(turn, last=not instead_of)
-        self.call_in()
+        if instead_of:
+            self.queue.move_to_end(turn, last=False)
+        if self.lenders:
+            self.call_in()
         granted = 0
         try:
             granted = await turn
@@ -1183,7 +1186,7 @@ class Turns:
         self.taken -= count
         if self.limit < self.most:
             self.limit = min(self.most, self.limit + count)
-        while self.queue:
+        while self.queue and self.taken < self.limit:
             turn, wanted = next(iter(self.queue.items()))
             granted = 0 if turn.done() else min(wanted, self.limit)
             if self.taken + granted > self.limit:
@@ -1198,10 +1201,12 @@ class Turns:
         `give_back` is called when others wait for the turns that he holds, unless he takes it out of `lenders` before.
         """
         self.lenders[give_back] = None
-        if self.queue:
+        if self.queue and not self.is_call_due:
             asyncio.get_running_loop().call_soon(self.call_in)
+            self.is_call_due = True
 
     def call_in(self) -> None:
+        self.is_call_due = False
         while self.queue and self.lenders:
             give_back, _ = self.lenders.popitem()
             give_back()
