@@ -1814,8 +1814,9 @@ class LoopResolver:
 
     async def ask_by_resolv_conf(self, question: Question) -> Answer:
         """Puts a question to the nameservers of resolv.conf, one at a time."""
-        turns_held = self.turns.take_free(1) or await self.turns.take(1)
-        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.case_to_send(), self.failing)
+        transform_fqdn = self.case_to_send()
+        turns_held = self.turns.take_free(1) or await self.turns.take(1)  # first, so that who waits chooses when they are to be asked
+        inquiry = Inquiry(question, self.poller, self.turns, turns_held, transform_fqdn, self.failing)
         try:
             conf = self.resolv_conf.read(self.loop.time())
             timeout = conf.timeout if self.timeout is None else self.timeout
