@@ -1183,6 +1183,7 @@ class Turns:
         return granted
 
     def give_back(self, count: int) -> None:
+        """Lets those have the turns who waited longest."""
         self.taken -= count
         if self.limit < self.most:
             self.limit = min(self.most, self.limit + count)
@@ -1206,6 +1207,7 @@ class Turns:
             self.is_call_due = True
 
     def call_in(self) -> None:
+        """Has turns given back that were lent, as long as somebody waits for one."""
         self.is_call_due = False
         while self.queue and self.lenders:
             give_back, _ = self.lenders.popitem()
@@ -1552,6 +1554,7 @@ Waiters = collections.OrderedDict[asyncio.Future[Outcome], None]
 class Shortcut:
     """The end of the way from a name as it was given, good from one time to another."""
 
+    passed: Sequence[tuple[bytes, int]]  # the questions before, by the search list, that have no records
     question: tuple[bytes, int]
     records: tuple[Value, ...]
     since: float
@@ -1583,10 +1586,14 @@ class Cache:
             return None  # a list is no name, and has no hash
         if shortcut is None or not shortcut.since <= now < shortcut.until:
             return None
+        if shortcut.passed:  # to loop over nothing takes a twentieth of the time of a name that is recalled
+            for passed in shortcut.passed:
+                self.answers.move_to_end(passed)
         self.answers.move_to_end(shortcut.question)
         return shortcut.records
 
     def remember(self, name: str, shortcut: Shortcut) -> None:
+        """Has a name recalled, by answers that are kept, until one of all that are kept is dropped."""
         if len(self.shortcuts) >= self.max_size:
             self.shortcuts.clear()
         self.shortcuts[name, shortcut.question[1]] = shortcut
@@ -1752,7 +1759,7 @@ class LoopResolver:
             by_cache_alone = by_cache_alone and answer is known
             if answer.records:
                 if by_cache_alone:
-                    self.remember(name, (fqdn, qtype), answers)
+                    self.make_shortcut(name, qtype, answers)
                 return answer.records
         raise does_not_exist(Question(as_given, qtype), answers.pop(as_given), list(answers))
 
@@ -1763,14 +1770,15 @@ class LoopResolver:
         conf = self.resolv_conf.read(self.loop.time())
         return candidates(name, conf.search, conf.ndots)
 
-    def remember(self, name: str, question: tuple[bytes, int], answers: dict[bytes, Answer]) -> None:
-        """Makes a shortcut to an answer of the cache, good until this or one before it expires, or a file of the way is looked at again."""
+    def make_shortcut(self, name: str, qtype: int, answers: dict[bytes, Answer]) -> None:
+        """To the last of some answers of the cache: good until one of them expires, or a file of the way is looked at again."""
         now = self.loop.time()
         until = min(self.hosts.look_again_at, *[answer.expires_at for answer in answers.values()])
         if self.get_nameservers is None:
             until = min(until, self.resolv_conf.look_again_at)
         if now < until:
-            self.cache.remember(name, Shortcut(question, answers[question[0]].records, now, until))
+            *passed, question = [(fqdn, qtype) for fqdn in answers]
+            self.cache.remember(name, Shortcut(passed, question, answers[question[0]].records, now, until))
 
     async def known(self, fqdn: bytes, qtype: int) -> Answer | None:
         """What is there already: by get_host or in the hosts file, or else in the cache."""
