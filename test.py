@@ -3396,22 +3396,26 @@ async def test_a_leader_who_is_cancelled_costs_one_new_query_whatever_the_number
     assert len(server.queries) == 2
 
 
-async def test_the_lead_goes_to_him_who_waits_longest(nameserver):
+async def half_answered(nameserver, count):
+    """A nameserver, a `resolve`, and the tasks of so many who have waited for the same name for half the time that its answer takes."""
     server = nameserver(after(0.2, a('192.0.2.1')))
     resolve, _ = resolver_for(server)
-    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(4)]
-    for i in range(2):
-        await asyncio.sleep(0.1)
-        tasks[i].cancel()
+    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(count)]
+    await asyncio.sleep(0.1)
+    return server, resolve, tasks
+
+
+async def test_the_lead_goes_to_him_who_waits_longest(nameserver):
+    server, _, tasks = await half_answered(nameserver, 4)
+    tasks[0].cancel()
+    await asyncio.sleep(0.1)
+    tasks[1].cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     assert len(server.queries) == 3
 
 
 async def test_a_waiter_who_is_cancelled_touches_nobody(nameserver):
-    server = nameserver(after(0.2, a('192.0.2.1')))
-    resolve, _ = resolver_for(server)
-    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(4)]
-    await asyncio.sleep(0.1)
+    server, _, tasks = await half_answered(nameserver, 4)
     tasks[1].cancel()
     tasks[3].cancel()
     results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -3420,10 +3424,7 @@ async def test_a_waiter_who_is_cancelled_touches_nobody(nameserver):
 
 
 async def test_all_are_cancelled_and_the_next_asks_anew(nameserver):
-    server = nameserver(after(0.2, a('192.0.2.1')))
-    resolve, _ = resolver_for(server)
-    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(5)]
-    await asyncio.sleep(0.1)
+    server, resolve, tasks = await half_answered(nameserver, 5)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -3458,10 +3459,7 @@ async def test_a_leader_whose_coroutine_is_closed_by_hand_hands_over(nameserver,
 
 
 async def test_who_gets_the_lead_and_is_cancelled_in_the_same_step_hands_it_on(nameserver):
-    server = nameserver(after(0.2, a('192.0.2.1')))
-    resolve, _ = resolver_for(server)
-    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(3)]
-    await asyncio.sleep(0.1)
+    server, _, tasks = await half_answered(nameserver, 3)
     tasks[0].cancel()
     await asyncio.sleep(0)  # the leader ends, and the second is to lead
     tasks[1].cancel()
@@ -3471,10 +3469,7 @@ async def test_who_gets_the_lead_and_is_cancelled_in_the_same_step_hands_it_on(n
 
 
 async def test_the_last_who_gets_the_lead_and_is_cancelled_in_the_same_step_leaves_nothing_to_join(nameserver):
-    server = nameserver(after(0.2, a('192.0.2.1')))
-    resolve, _ = resolver_for(server)
-    tasks = [asyncio.ensure_future(resolve('www.example.com', TYPES.A)) for _ in range(2)]
-    await asyncio.sleep(0.1)
+    server, resolve, tasks = await half_answered(nameserver, 2)
     tasks[0].cancel()
     await asyncio.sleep(0)  # the leader ends, and the second is to lead
     tasks[1].cancel()
