@@ -565,12 +565,16 @@ class Answer:
     evidence: str = ''  # of whom the answer is that there are none, and how he put it
 
 
-def make_query(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
-    """A query with an ID that cannot be guessed, and letters in the case that `transform_fqdn` gives them."""
-    fqdn = transform_fqdn(question.fqdn)
+SetCase = Callable[[bytes, bytes], bytes]  # a name, given as many octets of noise
+
+
+def make_query(question: Question, set_case: SetCase) -> bytes:
+    """A query with an ID that cannot be guessed, and letters in the case that `set_case` gives them."""
+    noise = os.urandom(2 + len(question.fqdn))
+    fqdn = set_case(question.fqdn, noise[2:])
     if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
         raise ResolverError(f'{question}: transform_fqdn may change the case of letters alone, and made {fqdn!r} of {question.fqdn!r}')
-    return os.urandom(2) + QUERY_HEADER + pack_name(fqdn) + QUESTION_TAIL.pack(question.qtype, IN)
+    return noise[:2] + QUERY_HEADER + pack_name(fqdn) + QUESTION_TAIL.pack(question.qtype, IN)
 
 
 def is_reply(query: bytes, data: bytes) -> bool:
@@ -742,12 +746,17 @@ CASE_BITS = bytes(0x20 if chr(octet).isalpha() and octet < 128 else 0 for octet 
 
 def mix_case(fqdn: bytes) -> bytes:
     """A name with each letter in a case drawn by chance, so that who forges a reply has more to guess (draft-vixie-dnsext-dns0x20)."""
+    return flip_case(fqdn, os.urandom(len(fqdn)))
+
+
+def flip_case(fqdn: bytes, noise: bytes) -> bytes:
+    """A name with each letter in the other case where one bit of as many octets says so."""
     to_int = int.from_bytes
-    flips = to_int(fqdn.translate(CASE_BITS), 'big') & to_int(os.urandom(len(fqdn)), 'big')
+    flips = to_int(fqdn.translate(CASE_BITS), 'big') & to_int(noise, 'big')
     return (to_int(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
 
 
-def keep_case(fqdn: bytes) -> bytes:
+def keep_case(fqdn: bytes, _: bytes) -> bytes:
     return fqdn
 
 
@@ -790,7 +799,7 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
 class ResolvConf(NamedTuple):
     """What resolv.conf(5) says; times are in seconds."""
 
-    nameservers: tuple[tuple[str, int], ...] = (('127.0.0.1', 53),)
+    nameservers: tuple[Nameserver, ...] = ()
     search: tuple[bytes, ...] = ()
     ndots: int = 1
     timeout: float = 0.5
@@ -815,25 +824,25 @@ def to_fqdns(names: Iterable[str]) -> Iterable[bytes]:
 
 def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
     """The contents of a resolv.conf; what makes no sense in it is skipped."""
-    nameservers: list[tuple[str, int]] = []
+    nameservers: list[Nameserver] = []
     found: dict[str, Any] = {}
     for line in lines:
         keyword, *words = re.split('[#;]', without_bom(line), maxsplit=1)[0].split() or ['']
-        if keyword == 'nameserver' and words and is_nameserver(words[0]):
-            nameservers.append((words[0], 53))
+        if keyword == 'nameserver':
+            nameservers.extend(to_nameservers(words[:1]))
         elif keyword in ('search', 'domain'):
             found['search'] = tuple(to_fqdns(words if keyword == 'search' else words[:1]))
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))
-    return ResolvConf(**found, nameservers=tuple(nameservers)) if nameservers else ResolvConf(**found)
+    return ResolvConf(tuple(nameservers) or (to_nameserver('127.0.0.1', 53),), **found)
 
 
-def is_nameserver(ip: str) -> bool:
-    try:
-        return bool(to_nameserver(ip, 53))
-    except ValueError:
-        return False
+def to_nameservers(words: Iterable[str]) -> Iterable[Nameserver]:
+    """Those of the words in a file that are IP addresses."""
+    for word in words:
+        with contextlib.suppress(ValueError):
+            yield to_nameserver(word, 53)
 
 
 def parse_option(word: str) -> dict[str, Any]:
@@ -927,17 +936,16 @@ class FailingNameservers:
     def __init__(self) -> None:
         self.retry_at: dict[Nameserver, float] = {}
 
-    def put_last(self, nameservers: Sequence[tuple[str, int]], now: float) -> Sequence[tuple[str, int]]:
+    def put_last(self, nameservers: Sequence[Nameserver], now: float) -> Sequence[Nameserver]:
         """The nameservers in the order to ask them in.
 
         One whose time to be tried again has come keeps its place. If that is the first it is tried: for the next who ask it fails on.
         """
         if not self.retry_at:
             return nameservers
-        in_order = sorted(nameservers, key=lambda nameserver: now < self.retry_at.get(to_nameserver(*nameserver), now))
-        first = to_nameserver(*in_order[0])
-        if now >= self.retry_at.get(first, math.inf):
-            self.retry_at[first] = now + FAILING_FOR
+        in_order = sorted(nameservers, key=lambda nameserver: now < self.retry_at.get(nameserver, now))
+        if now >= self.retry_at.get(in_order[0], math.inf):
+            self.retry_at[in_order[0]] = now + FAILING_FOR
         return in_order
 
     def failed(self, nameserver: Nameserver, now: float, question: Question, error: Exception) -> None:
@@ -990,13 +998,17 @@ class Selector:
         self.selector = selectors.DefaultSelector()
 
     def register(self, fd: int, _: int) -> None:
+        with contextlib.suppress(KeyError):  # what had this number was closed before it was reported
+            self.selector.unregister(fd)
         self.selector.register(fd, selectors.EVENT_READ)
 
-    def unregister(self, fd: int) -> None:
-        self.selector.unregister(fd)
+    modify = register
 
     def poll(self, timeout: float) -> list[tuple[int, int]]:
-        return [(key.fd, events) for key, events in self.selector.select(timeout)]
+        readable = [(key.fd, events) for key, events in self.selector.select(timeout)]
+        for fd, _ in readable:
+            self.selector.unregister(fd)
+        return readable
 
     def fileno(self) -> int:
         return self.selector.fileno()
@@ -1006,7 +1018,8 @@ class Selector:
 
 
 new_epoll: Callable[[], Any] = getattr(select, 'epoll', Selector)
-READABLE: int = getattr(select, 'EPOLLIN', selectors.EVENT_READ)
+# Reported once, since a forked child may hold open what is closed here, and the kernel would go on to report it.
+READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESHOT', 0)
 
 
 class Watched(Protocol):
@@ -1019,7 +1032,7 @@ class Watched(Protocol):
         """
 
     def read(self) -> None:
-        """There is a datagram, or an error, to be had from the socket."""
+        """There may be a datagram, or an error, to be had from the socket. For the next, `watch_on` is to be called."""
 
 
 class Poller:
@@ -1044,26 +1057,26 @@ class Poller:
         self.timer_at = math.inf
 
     def watch(self, fd: int, watched: Watched) -> None:
-        """Lets it send at the next flush, and read whenever its socket can be read from. Raises OSError or ResolverError."""
+        """Lets it send at the next flush, and read when its socket can be read from. Raises OSError or ResolverError."""
         if self.epoll is None:
             self.start()
         try:
-            self.epoll.register(fd, READABLE)
+            self.epoll.register(fd, READABLE_ONCE)
         except OSError:
             self.stop_if_idle()
             raise
         self.watched[fd] = self.outbox[fd] = watched
 
+    def watch_on(self, fd: int) -> None:
+        """Lets it read once more."""
+        self.epoll.modify(fd, READABLE_ONCE)
+
     def forget(self, fd: int) -> None:
-        """To be called before the descriptor is closed: a forked child may hold it open, and the kernel would go on to report it."""
+        """To be called when the descriptor is closed, with which the kernel forgets it."""
         del self.watched[fd]
         self.outbox.pop(fd, None)
         if self.outbox and not self.is_flush_due:
             self.flush_soon()  # there was no room for these, and may be now
-        try:  # noqa: SIM105
-            self.epoll.unregister(fd)
-        except (OSError, ValueError):
-            pass  # in a loop that was closed all is being collected, in whatever order; in a forked child the epoll is the parent's too
         self.stop_if_idle()
 
     def post(self) -> None:
@@ -1132,7 +1145,15 @@ class Poller:
 
     def dispatch(self) -> None:
         for fd, _ in self.epoll.poll(0):
-            self.watched[fd].read()
+            if fd in self.watched:
+                self.watched[fd].read()
+
+
+class Lender(Protocol):
+    """Who holds turns that he can do without."""
+
+    def give_up_all(self) -> None:
+        """Gives all turns back."""
 
 
 class Turns:
@@ -1145,7 +1166,7 @@ class Turns:
         self.most = self.limit = most
         self.taken = 0
         self.queue: collections.OrderedDict[asyncio.Future[int], int] = collections.OrderedDict()
-        self.lenders: dict[Callable[[], None], None] = {}
+        self.lenders: dict[Lender, None] = {}
         self.is_call_due = False
 
     def take_free(self, wanted: int) -> int:
@@ -1196,12 +1217,12 @@ class Turns:
             self.taken += granted
             settle(turn, granted)
 
-    def lend(self, give_back: Callable[[], None]) -> None:
+    def lend(self, lender: Lender) -> None:
         """To be called by who waits for something else than a socket, and what that is may itself be waiting for a turn.
 
-        `give_back` is called when others wait for the turns that he holds, unless he takes it out of `lenders` before.
+        When others wait for the turns that he holds, he is to give them up, unless he takes himself out of `lenders` before.
         """
-        self.lenders[give_back] = None
+        self.lenders[lender] = None
         if self.queue and not self.is_call_due:
             asyncio.get_running_loop().call_soon(self.call_in)
             self.is_call_due = True
@@ -1210,8 +1231,8 @@ class Turns:
         """Has turns given back that were lent, as long as somebody waits for one."""
         self.is_call_due = False
         while self.queue and self.lenders:
-            give_back, _ = self.lenders.popitem()
-            give_back()
+            lender, _ = self.lenders.popitem()
+            lender.give_up_all()
 
     def found_shortage(self, own: int) -> bool:
         """To be called when the system refuses a socket: no more are to be had than the others have, if there are others."""
@@ -1293,8 +1314,8 @@ class Exchange:
         try:
             data = self.sock.recv(MAX_DATAGRAM)
             answer = read_reply(inquiry.question, self.query, data, inquiry.asked_at)
-        except BlockingIOError:
-            return  # a datagram whose checksum was wrong
+        except BlockingIOError:  # a datagram whose checksum was wrong
+            inquiry.poller.watch_on(self.fd)
         except TemporaryResolverError as error:
             inquiry.is_out(self, error)
         except OSError as error:
@@ -1304,7 +1325,9 @@ class Exchange:
         else:
             if answer is not None:
                 inquiry.has_come(self, answer)
-            elif is_reply_in_another_case(self.query, data):
+                return
+            inquiry.poller.watch_on(self.fd)
+            if is_reply_in_another_case(self.query, data):
                 inquiry.case_lost_by[self.nameserver] = None
 
     def close(self) -> None:
@@ -1326,20 +1349,38 @@ def socket_error(error: OSError) -> TemporaryResolverError:
 class Inquiry:
     """One question, put to nameservers until one of them answers. To be closed, when it leaves nothing open."""
 
+    __slots__ = (
+        'asked_at',
+        'case_lost_by',
+        'exchanges',
+        'failing',
+        'failures',
+        'in_set',
+        'is_logged',
+        'poller',
+        'question',
+        'result',
+        'set_case',
+        'timeout',
+        'turns',
+        'turns_held',
+        'woken',
+    )
+
     def __init__(
         self,
         question: Question,
         poller: Poller,
         turns: Turns,
         turns_held: int,
-        transform_fqdn: Callable[[bytes], bytes],
+        set_case: SetCase,
         failing: FailingNameservers | None,
     ) -> None:
         self.question = question
         self.poller = poller
         self.turns = turns
         self.turns_held = turns_held
-        self.transform_fqdn = transform_fqdn
+        self.set_case = set_case
         self.failing = failing
         self.is_logged = logger.isEnabledFor(logging.DEBUG)
         self.asked_at = math.inf  # when the first query was about to be sent
@@ -1410,11 +1451,11 @@ class Inquiry:
 
     def lend(self) -> None:
         """Until `keep`, who needs what is held here may have it: the hook is awaited, and it may be waiting for just him."""
-        self.turns.lend(self.give_up_all)
+        self.turns.lend(self)
 
     def keep(self) -> None:
         if self.turns.lenders:
-            self.turns.lenders.pop(self.give_up_all, None)
+            self.turns.lenders.pop(self, None)
 
     def conclude(self) -> Answer:
         """The answer, if one came when there was no more set to ask. Raises ResolverError."""
@@ -1442,7 +1483,7 @@ class Inquiry:
 
     def start(self, nameserver: Nameserver) -> bool:
         """Has a query ready to be sent to a nameserver, or notes why that was not to be; False: there is no socket for it just now."""
-        query = make_query(self.question, self.transform_fqdn)
+        query = make_query(self.question, self.set_case)
         try:
             exchange = Exchange(self, nameserver, query)
         except OSError as error:
@@ -1724,7 +1765,7 @@ class LoopResolver:
         self.loop = loop
         self.get_host = get_host
         self.get_nameservers = get_nameservers
-        self.transform_fqdn = transform_fqdn
+        self.set_case: SetCase = flip_case if transform_fqdn is mix_case else lambda fqdn, _: transform_fqdn(fqdn)
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
         self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf, lambda conf: conf.reload)
@@ -1734,7 +1775,7 @@ class LoopResolver:
         self.turns = Turns(max_sockets)
         self.cache = Cache(loop, self.ask_by_hook if get_nameservers else self.ask_by_resolv_conf, max_cache_size)
 
-    async def resolve(self, name: str, qtype: int) -> tuple[Value, ...]:
+    async def resolve(self, name: str, qtype: int, now: float) -> tuple[Value, ...]:
         """The records of a name that the cache does not recall: of itself, or of the first of several to try that exists."""
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
@@ -1742,7 +1783,7 @@ class LoopResolver:
             qtype = TYPE_EQUAL_TO[qtype]
         except (KeyError, TypeError):
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(TYPES.__members__)}') from None
-        fqdns = self.candidates(name)
+        fqdns = self.candidates(name, now)
         if not fqdns:
             return resolve_literal(name, qtype)
         as_given = fqdns[0] if len(fqdns) == 1 else min(fqdns, key=len)
@@ -1763,11 +1804,11 @@ class LoopResolver:
                 return answer.records
         raise does_not_exist(Question(as_given, qtype), answers.pop(as_given), list(answers))
 
-    def candidates(self, name: str) -> tuple[bytes, ...]:
+    def candidates(self, name: str, now: float) -> tuple[bytes, ...]:
         """The names to ask for, in order; none for an IP literal. Raises InvalidName."""
         if self.get_nameservers is not None:
             return candidates(name, (), 0)
-        conf = self.resolv_conf.read(self.loop.time())
+        conf = self.resolv_conf.read(now)
         return candidates(name, conf.search, conf.ndots)
 
     def make_shortcut(self, name: str, qtype: int, answers: dict[bytes, Answer]) -> None:
@@ -1822,26 +1863,28 @@ class LoopResolver:
 
     async def ask_by_resolv_conf(self, question: Question) -> Answer:
         """Puts a question to the nameservers of resolv.conf, one at a time."""
-        transform_fqdn = self.case_to_send()
+        set_case = self.case_to_send()
         turns_held = self.turns.take_free(1) or await self.turns.take(1)  # first, so that who waits chooses when they are to be asked
-        inquiry = Inquiry(question, self.poller, self.turns, turns_held, transform_fqdn, self.failing)
+        inquiry = Inquiry(question, self.poller, self.turns, turns_held, set_case, self.failing)
         try:
             conf = self.resolv_conf.read(self.loop.time())
             timeout = conf.timeout if self.timeout is None else self.timeout
-            first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
-            nameservers = conf.nameservers[first:] + conf.nameservers[:first]
+            nameservers = conf.nameservers
+            if conf.rotate:
+                first = next(self.rotation) % len(nameservers)
+                nameservers = nameservers[first:] + nameservers[:first]
             for _round in range(conf.attempts):
                 for nameserver in self.failing.put_last(nameservers, self.loop.time()):
-                    if answer := await inquiry.ask(timeout, (to_nameserver(*nameserver),)):
+                    if answer := await inquiry.ask(timeout, (nameserver,)):
                         return answer
             return inquiry.conclude()
         finally:
             inquiry.close()
 
-    def case_to_send(self) -> TransformFqdn:
-        if self.transform_fqdn is mix_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
+    def case_to_send(self) -> SetCase:
+        if self.set_case is flip_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
             return keep_case
-        return self.transform_fqdn
+        return self.set_case
 
     async def ask_by_hook(self, question: Question) -> Answer:
         """Puts a question to the nameservers that get_nameservers yields, a set at a time."""
@@ -1850,7 +1893,7 @@ class LoopResolver:
         if not hasattr(sets, 'aclose'):
             raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
         turns_held = self.turns.take_free(1) or await self.turns.take(1)
-        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.transform_fqdn, None)
+        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.set_case, None)
         try:
             inquiry.lend()
             async for given in sets:
@@ -1918,7 +1961,8 @@ def Resolver(  # noqa: N802
         """
         loop = asyncio.get_running_loop()
         resolver = in_loop.get(loop) or start(loop)
-        return resolver.cache.recall(name, qtype, loop.time()) or await resolver.resolve(name, qtype)
+        now = loop.time()
+        return resolver.cache.recall(name, qtype, now) or await resolver.resolve(name, qtype, now)
 
     def clear_cache() -> None:
         """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""

@@ -185,6 +185,10 @@ async def uncached(peer, server, in_flight, total):
     return await lookups(look_up, fresh(total), in_flight)
 
 
+async def by_resolv_conf(peer, _, in_flight, total):
+    return await uncached(peer, None, in_flight, total)
+
+
 async def cached_with_hosts(peer, server, total, lines):
     import aiodnsresolver
 
@@ -271,6 +275,7 @@ def rows(quick, control):
     for in_flight, total in ((1, 2000), (10, 4000), (100, 6000), (1000, 10_000), (10_000, 20_000)):
         peers = everyone if in_flight <= 100 else [peer for peer in everyone if peer != 'getaddrinfo in threads']
         yield f'uncached, {in_flight:,} in flight', uncached, [in_flight, total // few], peers, 'CPU µs'
+    yield 'uncached, 100 in flight, by resolv.conf', by_resolv_conf, [100, 6000 // few], BY_SYSTEM, 'CPU µs'
     yield 'cached', cached, [20_000 // few], CACHING, 'CPU µs'
     for lines in (10, 10_000, 1_000_000 // few):
         yield f'cached, hosts file of {lines:,} lines', cached_with_hosts, [20_000 // few, lines], [OURS], 'CPU µs'
@@ -341,13 +346,14 @@ def nameserver(directory):
 
 def measure(peer, function, arguments, server, options, directory):
     """One measurement in a process of its own; or None, when the peer is not there."""
-    by_system = function is dead or PEERS[peer] is getaddrinfo
+    by_system = function in (dead, by_resolv_conf) or PEERS[peer] is getaddrinfo
     path = str(directory / 'published') if PEERS[peer] is published else None
     call = [peer, function.__name__, arguments, None if by_system else server, options.loop, path]
     command = [sys.executable, __file__, '--child', json.dumps(call)]
     if by_system:  # in a mount namespace, where /etc/resolv.conf is another file
-        nameservers = [DEAD, SYSTEM] if function is dead else [SYSTEM]
-        (directory / 'resolv.conf').write_text(''.join(f'nameserver {ip}\n' for ip in nameservers))
+        options_line = f'options timeout:{TIMEOUT} attempts:{TRIES}'
+        lines = [f'nameserver {DEAD}', f'nameserver {SYSTEM}'] if function is dead else [f'nameserver {SYSTEM}', options_line]
+        (directory / 'resolv.conf').write_text('\n'.join([*lines, '']))
         bind = f'mount --bind {directory}/resolv.conf /etc/resolv.conf && exec "$@"'
         command = ['unshare', '--mount', 'sh', '-c', bind, 'sh', *command]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

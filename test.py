@@ -997,15 +997,15 @@ with contextlib.suppress(ImportError):
     ('lines', 'expected'),
     [
         ([], {}),
-        (['nameserver 192.0.2.1\n'], {'nameservers': (('192.0.2.1', 53),)}),
-        (['nameserver 192.0.2.1 # office\n', 'nameserver\t2001:db8::1\r\n'], {'nameservers': (('192.0.2.1', 53), ('2001:db8::1', 53))}),
-        (['nameserver fe80::1%lo\n'], {'nameservers': (('fe80::1%lo', 53),)}),
-        ([f'nameserver 192.0.2.{i}' for i in range(9)], {'nameservers': tuple((f'192.0.2.{i}', 53) for i in range(9))}),
+        (['nameserver 192.0.2.1\n'], {'nameservers': ['192.0.2.1:53']}),
+        (['nameserver 192.0.2.1 # office\n', 'nameserver\t2001:db8::1\r\n'], {'nameservers': ['192.0.2.1:53', '[2001:db8::1]:53']}),
+        (['nameserver fe80::1%lo\n'], {'nameservers': ['[fe80::1%lo]:53']}),
+        ([f'nameserver 192.0.2.{i}' for i in range(9)], {'nameservers': [f'192.0.2.{i}:53' for i in range(9)]}),
         (['nameserver dns.example\n', 'nameserver\n', 'nameserver 1.2.3\n', 'nonsense\n', '\n', ' '], {}),
         (['nameserver 192.0.2.1.', 'nameserver fe80::1%\xb2', 'nameserver fe80::1%a\0b', 'nameserver fe80::1%9999999999'], {}),
-        (['# nameserver 192.0.2.1', ';nameserver 192.0.2.1', '  nameserver 192.0.2.2;x'], {'nameservers': (('192.0.2.2', 53),)}),
-        (['\ufeffnameserver 192.0.2.1'], {'nameservers': (('192.0.2.1', 53),)}),
-        (['ï»¿nameserver 192.0.2.1'], {'nameservers': (('192.0.2.1', 53),)}),
+        (['# nameserver 192.0.2.1', ';nameserver 192.0.2.1', '  nameserver 192.0.2.2;x'], {'nameservers': ['192.0.2.2:53']}),
+        (['\ufeffnameserver 192.0.2.1'], {'nameservers': ['192.0.2.1:53']}),
+        (['ï»¿nameserver 192.0.2.1'], {'nameservers': ['192.0.2.1:53']}),
         (['search A.example b.example.\n'], {'search': (b'a.example', b'b.example')}),
         (['domain a.example b.example\n'], {'search': (b'a.example',)}),
         (['search a.example\n', 'domain b.example\n'], {'search': (b'b.example',)}),
@@ -1021,11 +1021,13 @@ with contextlib.suppress(ImportError):
     ],
 )  # fmt: skip
 def test_resolv_conf_is_parsed(lines, expected):  # resolv.conf(5)
-    assert m.parse_resolv_conf(lines) == m.ResolvConf(**expected)
+    conf = m.parse_resolv_conf(lines)
+    nameservers = list(map(str, conf.nameservers))
+    assert conf._replace(nameservers=nameservers) == m.ResolvConf(**{'nameservers': ['127.0.0.1:53']} | expected)
 
 
 def test_without_a_resolv_conf_there_is_the_nameserver_of_this_machine():
-    assert m.ResolvConf() == ((('127.0.0.1', 53),), (), 1, 0.5, 5, False, True, True)
+    assert m.parse_resolv_conf([]) == ((m.to_nameserver('127.0.0.1', 53),), (), 1, 0.5, 5, False, True, True)
 
 
 @pytest.mark.parametrize(
@@ -1191,27 +1193,26 @@ async def test_the_files_are_opened_by_the_names_and_modes_that_existing_suites_
 
 def test_a_nameserver_that_failed_is_put_last_until_one_query_tries_it_again(caplog):
     caplog.set_level(logging.INFO)
-    one, two = ('192.0.2.1', 53), ('192.0.2.2', 53)
-    first, second = m.to_nameserver(*one), m.to_nameserver(*two)
+    one, two = m.to_nameserver('192.0.2.1', 53), m.to_nameserver('192.0.2.2', 53)
     question, timeout = m.Question(b'www.example.com', TYPES.A), m.ResolverTimeout('timed out after 1 s')
     failing = m.FailingNameservers()
     assert list(failing.put_last([one, two], 0)) == [one, two]
-    failing.failed(first, 10, question, timeout)
-    failing.failed(first, 11, question, timeout)
+    failing.failed(one, 10, question, timeout)
+    failing.failed(one, 11, question, timeout)
     assert [record.levelname for record in caplog.records] == ['WARNING']
     assert failing.put_last([one, two], 40.9) == [two, one]
     assert failing.put_last([one, two], 41) == [one, two]  # tried again
     assert failing.put_last([one, two], 41) == [two, one]  # but by one
     assert failing.put_last([two, one], 72) == [two, one]  # not by him who asks another first
     assert failing.put_last([one, two], 72) == [one, two]
-    failing.failed(first, 11, question, timeout)
-    failing.failed(second, 42, question, timeout)
+    failing.failed(one, 11, question, timeout)
+    failing.failed(two, 42, question, timeout)
     assert failing.put_last([one, two], 42) == [one, two]
     assert failing.put_last([one], 99) == [one]
-    assert failing.retry_at[second] == 72  # which is not in this list, and so is not tried
-    failing.answered(first, question)
+    assert failing.retry_at[two] == 72  # which is not in this list, and so is not tried
+    failing.answered(one, question)
     assert failing.put_last([two, one], 42) == [one, two]
-    failing.answered(first, question)
+    failing.answered(one, question)
     assert [(record.levelname, record.getMessage()) for record in caplog.records[1:]] == [
         ('WARNING', 'nameserver 192.0.2.2:53 timed out after 1 s (www.example.com A), and for 30 s the others are asked first'),
         ('INFO', 'nameserver 192.0.2.1:53 answered www.example.com A: it is back'),
@@ -1313,15 +1314,37 @@ async def test_recvfrom_raises_the_error_of_a_socket():
 
 
 @pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
-def test_what_the_poller_uses_reports_only_what_is_registered_and_readable(new_epoll):
+def test_what_the_poller_uses_reports_what_is_readable_once_each_time_it_is_told_to(new_epoll):
     epoll, (receiver, sender) = new_epoll(), udp_pair()
+
+    def readable():
+        return [fd for fd, _ in epoll.poll(0)]
+
     with contextlib.closing(epoll), receiver, sender:
-        epoll.register(receiver.fileno(), m.READABLE)
-        assert epoll.poll(0) == []
+        fd = receiver.fileno()
+        epoll.register(fd, m.READABLE_ONCE)
+        assert readable() == []
         sender.send(b'a')
-        assert [fd for fd, _ in epoll.poll(0)] == [receiver.fileno()]
-        epoll.unregister(receiver.fileno())
-        assert epoll.poll(0) == []
+        assert (readable(), readable()) == ([fd], [])
+        epoll.modify(fd, m.READABLE_ONCE)
+        assert (readable(), readable()) == ([fd], [])
+        receiver.recv(9)
+        epoll.modify(fd, m.READABLE_ONCE)
+        assert readable() == []
+
+
+@pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
+def test_what_the_poller_uses_takes_a_descriptor_again_whose_number_is_that_of_one_that_was_closed(new_epoll):
+    epoll, (one, other), (receiver, sender) = new_epoll(), udp_pair(), udp_pair()
+    with contextlib.closing(epoll), other, receiver, sender:
+        epoll.register(one.fileno(), m.READABLE_ONCE)
+        number = one.detach()
+        os.close(number)
+        os.dup2(receiver.fileno(), number)
+        epoll.register(number, m.READABLE_ONCE)
+        sender.send(b'a')
+        assert [fd for fd, _ in epoll.poll(0)] == [number]
+        os.close(number)
 
 
 @pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
@@ -1358,6 +1381,25 @@ def test_the_poller_calls_back_ends_futures_and_is_gone_when_nothing_is_left(mon
         assert not loop.remove_reader(epoll)
 
     run(scenario(), loop_factory)
+
+
+async def test_a_socket_that_a_forked_process_holds_open_is_reported_once_at_most(monkeypatch):
+    dispatched, reads = [], []
+    dispatch = m.Poller.dispatch
+    monkeypatch.setattr(m.Poller, 'dispatch', lambda poller: dispatched.append(poller) or dispatch(poller))
+    poller = m.Poller(asyncio.get_running_loop())
+    (kept, to_kept), (closed, to_closed) = udp_pair(), udp_pair()
+    for sock in (kept, closed):
+        poller.watch(sock.fileno(), types.SimpleNamespace(read=lambda sock=sock: reads.append(sock), send=lambda *_: True))
+    with kept, to_kept, to_closed, closed.dup():  # the last as a fork has it
+        poller.forget(closed.fileno())
+        closed.close()
+        to_closed.send(b'a')
+        await asyncio.sleep(0.05)
+        to_kept.send(b'b')
+        await asyncio.sleep(0.05)
+        poller.forget(kept.fileno())
+    assert (len(dispatched), reads) == (2, [kept])
 
 
 async def test_the_poller_keeps_no_heap_of_futures_that_are_over(clock):
@@ -2159,10 +2201,10 @@ def test_a_forked_process_sends_other_ids_and_cases():
     question = m.Question(b'www.some-longer-name.example.com', TYPES.A)
     receiver, sender = os.pipe()
     if not os.fork():
-        os.write(sender, m.make_query(question, mix_case))
+        os.write(sender, m.make_query(question, m.flip_case))
         os._exit(0)
     os.wait()
-    theirs, ours = os.read(receiver, 512), m.make_query(question, mix_case)
+    theirs, ours = os.read(receiver, 512), m.make_query(question, m.flip_case)
     os.close(receiver)
     os.close(sender)
     assert theirs.lower()[12:] == ours.lower()[12:]
