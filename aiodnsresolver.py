@@ -580,7 +580,7 @@ def make_query(question: Question, set_case: SetCase) -> bytes:
 def is_reply(query: bytes, data: bytes) -> bool:
     """Whether a datagram is a reply to a query: ID, QR, opcode, and one question that is equal to the letter (RFC 5452 §9.1)."""
     return (
-        data[:2] == query[:2]
+        data.startswith(query[:2])
         and data.startswith(query[HEADER_SIZE:], HEADER_SIZE)
         and data[4:6] == ONE_QUESTION
         and data[2] & 0b11111000 == 0b10000000
@@ -954,7 +954,7 @@ class FailingNameservers:
         self.retry_at[nameserver] = now + FAILING_FOR
 
     def answered(self, nameserver: Nameserver, question: Question) -> None:
-        if self.retry_at.pop(nameserver, None) is not None:
+        if self.retry_at and self.retry_at.pop(nameserver, None) is not None:
             logger.info('nameserver %s answered %s: it is back', nameserver, question)
 
 
@@ -1393,7 +1393,6 @@ class Inquiry:
         self.timeout: float | None = None  # of the set that is waited for, as long as nothing of it was sent
 
     def close(self) -> None:
-        self.keep()
         self.give_up_all()
         # What is left is not to be for the garbage collector: errors know the frames they went through, and these their Inquiry.
         self.in_set.clear()
@@ -1409,7 +1408,6 @@ class Inquiry:
 
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> Answer | None:
         """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
-        self.keep()
         unasked = len(nameservers)
         has_waited = False
         while unasked and not self.in_set and self.result is None:
@@ -1783,7 +1781,11 @@ class LoopResolver:
             qtype = TYPE_EQUAL_TO[qtype]
         except (KeyError, TypeError):
             raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(TYPES.__members__)}') from None
-        fqdns = self.candidates(name, now)
+        if self.get_nameservers is None:
+            conf = self.resolv_conf.read(now)
+            fqdns = candidates(name, conf.search, conf.ndots)
+        else:
+            fqdns = candidates(name, (), 0)
         if not fqdns:
             return resolve_literal(name, qtype)
         as_given = fqdns[0] if len(fqdns) == 1 else min(fqdns, key=len)
@@ -1803,13 +1805,6 @@ class LoopResolver:
                     self.make_shortcut(name, qtype, answers)
                 return answer.records
         raise does_not_exist(Question(as_given, qtype), answers.pop(as_given), list(answers))
-
-    def candidates(self, name: str, now: float) -> tuple[bytes, ...]:
-        """The names to ask for, in order; none for an IP literal. Raises InvalidName."""
-        if self.get_nameservers is not None:
-            return candidates(name, (), 0)
-        conf = self.resolv_conf.read(now)
-        return candidates(name, conf.search, conf.ndots)
 
     def make_shortcut(self, name: str, qtype: int, answers: dict[bytes, Answer]) -> None:
         """To the last of some answers of the cache: good until one of them expires, or a file of the way is looked at again."""
@@ -1867,16 +1862,18 @@ class LoopResolver:
         turns_held = self.turns.take_free(1) or await self.turns.take(1)  # first, so that who waits chooses when they are to be asked
         inquiry = Inquiry(question, self.poller, self.turns, turns_held, set_case, self.failing)
         try:
-            conf = self.resolv_conf.read(self.loop.time())
+            now = self.loop.time()
+            conf = self.resolv_conf.read(now)
             timeout = conf.timeout if self.timeout is None else self.timeout
             nameservers = conf.nameservers
             if conf.rotate:
                 first = next(self.rotation) % len(nameservers)
                 nameservers = nameservers[first:] + nameservers[:first]
             for _round in range(conf.attempts):
-                for nameserver in self.failing.put_last(nameservers, self.loop.time()):
+                for nameserver in self.failing.put_last(nameservers, now):
                     if answer := await inquiry.ask(timeout, (nameserver,)):
                         return answer
+                now = self.loop.time()
             return inquiry.conclude()
         finally:
             inquiry.close()
@@ -1897,12 +1894,14 @@ class LoopResolver:
         try:
             inquiry.lend()
             async for given in sets:
+                inquiry.keep()
                 timeout, nameservers = check_set(question, given)
                 if answer := await inquiry.ask(timeout, nameservers):
                     return answer
                 inquiry.lend()
             return inquiry.conclude()
         finally:
+            inquiry.keep()
             inquiry.close()
             # One that runs cannot be closed: this coroutine is, by hand, while the hook awaits (before Python 3.13).
             if not getattr(sets, 'ag_running', False):  # pragma: no branch
