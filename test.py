@@ -2191,6 +2191,21 @@ async def test_a_wrong_checksum_is_waited_out(nameserver, monkeypatch, socket_ty
     assert texts(await looking) == ['192.0.2.1']
 
 
+async def test_what_comes_after_a_wrong_checksum_is_read(nameserver, monkeypatch):
+    class Socket(m.Socket):
+        def recv(self, size):
+            data = super().recv(size)
+            if data == b'spoilt':
+                raise BlockingIOError
+            return data
+
+    monkeypatch.setattr(m, 'Socket', Socket)
+    resolve, _ = resolver_for(nameserver(lambda query: [b'spoilt', 0.1, a('192.0.2.1')(query)]))
+    started = now()
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert now() == pytest.approx(started + 0.1)
+
+
 async def test_a_reply_of_any_length_is_read_as_a_whole(nameserver):
     addresses = [f'198.51.{i // 256}.{i % 256}' for i in range(4092)]  # 65,505 octets, where a datagram has room for 65,507
     resolve, _ = resolver_for(nameserver(a(*addresses)))
@@ -2507,6 +2522,17 @@ async def test_rotate_begins_with_another_nameserver_each_time(nameserver):
         ['n1.example', 'n4.example'],
         ['n2.example', 'n5.example'],
     ]
+
+
+async def test_in_each_round_that_one_comes_first_whose_failure_is_longest_ago(nameserver):
+    one, two = nameserver(silence), nameserver(a('192.0.2.1'), silence, address='127.0.0.2')
+    with system(one, two, options='timeout:30 attempts:2'):
+        resolve, _ = Resolver()
+        await resolve('a.example', TYPES.A)  # the first fails, and comes last for 30 s
+        started = now()
+        with pytest.raises(m.ResolverTimeout):
+            await resolve('b.example', TYPES.A)
+    assert [[round(query[2] - started) for query in server.queries[1:]] for server in (one, two)] == [[30, 90], [0, 60]]
 
 
 @pytest.mark.parametrize(
@@ -4086,7 +4112,8 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
         resolver = self.resolver()
         if resolver is not None:
             assert (resolver.poller.epoll, resolver.poller.watched, resolver.poller.timer) == (None, {}, None)
-            assert (resolver.turns.taken, len(resolver.turns.queue), resolver.cache.in_flight) == (0, 0, {})
+            turns = resolver.turns
+            assert (turns.taken, len(turns.queue), turns.lenders, resolver.cache.in_flight) == (0, 0, {}, {})
         assert readers_of(self.loop) == self.readers
         assert not asyncio.all_tasks(self.loop)
         self.server.close()
