@@ -992,7 +992,7 @@ async def recvfrom(loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socke
 
 
 class Selector:
-    """The part of `select.epoll` that Poller uses, for systems that have another such thing (kqueue)."""
+    """The part of `select.epoll` that Poller uses, for systems that have another such thing (kqueue): each is reported once."""
 
     def __init__(self) -> None:
         self.selector = selectors.DefaultSelector()
@@ -1018,7 +1018,7 @@ class Selector:
 
 
 new_epoll: Callable[[], Any] = getattr(select, 'epoll', Selector)
-# Reported once, since a forked child may hold open what is closed here, and the kernel would go on to report it.
+# Each descriptor is reported once, since a forked child may hold open what is closed here, and the kernel would go on to report it.
 READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESHOT', 0)
 
 
