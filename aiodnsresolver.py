@@ -1858,12 +1858,13 @@ class LoopResolver:
 
     async def ask_by_resolv_conf(self, question: Question) -> Answer:
         """Puts a question to the nameservers of resolv.conf, one at a time."""
-        set_case = self.case_to_send()
         turns_held = self.turns.take_free(1) or await self.turns.take(1)  # first, so that who waits chooses when they are to be asked
-        inquiry = Inquiry(question, self.poller, self.turns, turns_held, set_case, self.failing)
+        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.set_case, self.failing)
         try:
             now = self.loop.time()
             conf = self.resolv_conf.read(now)
+            if inquiry.set_case is flip_case and not conf.randomize_case:
+                inquiry.set_case = keep_case
             timeout = conf.timeout if self.timeout is None else self.timeout
             nameservers = conf.nameservers
             if conf.rotate:
@@ -1877,11 +1878,6 @@ class LoopResolver:
             return inquiry.conclude()
         finally:
             inquiry.close()
-
-    def case_to_send(self) -> SetCase:
-        if self.set_case is flip_case and not self.resolv_conf.read(self.loop.time()).randomize_case:
-            return keep_case
-        return self.set_case
 
     async def ask_by_hook(self, question: Question) -> Answer:
         """Puts a question to the nameservers that get_nameservers yields, a set at a time."""

@@ -39,6 +39,8 @@ setuptools.setup(
             'aiodns>=4.0',
             'async_dns>=2.0',
             'dnspython>=2.6',
+            'matplotlib>=3.8',
+            'pandas>=2.2',
             'uvloop>=0.19; platform_system != "Windows"',
         ],
         'test': [

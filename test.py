@@ -51,7 +51,6 @@ import pytest_asyncio
 import tornado.simple_httpclient
 
 import aiodnsresolver as m
-import benchmark
 from aiodnsresolver import (
     QUESTION,
     RESPONSE,
@@ -5040,15 +5039,6 @@ async def start_web(hosts, port=0):
 def test_the_version_is_one():
     assert f"version='{m.__version__}'" in (HERE / 'setup.py').read_text()
     assert f'## {m.__version__}\n' in (HERE / 'CHANGELOG.md').read_text()
-
-
-def test_the_benchmark_shows_a_peer_that_resolved_nothing(capsys):
-    rounds = {benchmark.OURS: [{'per second': 900.0, 'errors': 0}] * 3, 'another': [{'per second': 0.0, 'errors': 7}] * 3}
-    benchmark.print_row('burst', benchmark.summarize(rounds, 'per second'), 'per second')
-    assert [line.split(' | ')[1:3] + line.split(' | ')[7:10] for line in capsys.readouterr().out.splitlines()] == [
-        ['aiodnsresolver', '900', '0', '0 %', '1.00'],
-        ['another', '0', '7', '0 %', '0.00'],
-    ]
 
 
 def test_the_readme_has_the_commands_that_ci_runs():
