@@ -540,11 +540,18 @@ def unpack_record(data: bytes, offset: int, known: dict[bytes, bytes]) -> tuple[
 # --- Questions and answers ---------------------------------------------------------------------------------------------
 
 
-class Question(NamedTuple):
-    """What is asked, and the key of the cache: a name in lower case, and a type."""
+class Question:
+    """What is asked: a name in lower case, and a type.
 
-    fqdn: bytes
-    qtype: int
+    `wire` is how it stands in a query, but for the case of its letters (RFC 1035 §4.1.2), and what the cache knows it by.
+    """
+
+    __slots__ = ('fqdn', 'qtype', 'wire')
+
+    def __init__(self, fqdn: bytes, qtype: int) -> None:
+        self.fqdn = fqdn
+        self.qtype = qtype
+        self.wire = pack_name(fqdn) + QUESTION_TAIL.pack(qtype, IN)
 
     def __str__(self) -> str:
         return f'{text(self.fqdn)} {TYPES(self.qtype).name}'
@@ -565,16 +572,13 @@ class Answer:
     evidence: str = ''  # of whom the answer is that there are none, and how he put it
 
 
-SetCase = Callable[[bytes, bytes], bytes]  # a name, given as many octets of noise
+SetCase = Callable[[Question, bytes], bytes]  # gives a question in wire format its letter case, by as many octets of noise
 
 
 def make_query(question: Question, set_case: SetCase) -> bytes:
     """A query with an ID that cannot be guessed, and letters in the case that `set_case` gives them."""
-    noise = os.urandom(2 + len(question.fqdn))
-    fqdn = set_case(question.fqdn, noise[2:])
-    if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
-        raise ResolverError(f'{question}: transform_fqdn may change the case of letters alone, and made {fqdn!r} of {question.fqdn!r}')
-    return noise[:2] + QUERY_HEADER + pack_name(fqdn) + QUESTION_TAIL.pack(question.qtype, IN)
+    noise = os.urandom(2 + len(question.wire))
+    return noise[:2] + QUERY_HEADER + set_case(question, noise[2:])
 
 
 def is_reply(query: bytes, data: bytes) -> bool:
@@ -728,15 +732,16 @@ def read_negative(flags: int, soa: ResourceRecord | None, expires_at: float, ask
     return Answer((), expires_at, missing=missing, evidence=evidence)
 
 
-def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer | None:
+def answer_special(question: Question, now: float) -> Answer | None:
     """The answer for a name that is never asked for: loopback for localhost (RFC 6761 §6.3), none for what the DNS does not have."""
-    if top_level(fqdn) not in NEVER_ASKED:
+    domain = top_level(question.fqdn)
+    if domain not in NEVER_ASKED:
         return None
-    if top_level(fqdn) != b'localhost':
+    if domain != b'localhost':
         return Answer((), now, missing=NameDoesNotExist, evidence='such names are not in the DNS (RFC 7686, RFC 6761)')
-    if qtype not in LOOPBACK:
+    if question.qtype not in LOOPBACK:
         return Answer((), now, missing=NoRecords, evidence='names under localhost have addresses alone (RFC 6761)')
-    return Answer((ADDRESSES[qtype][1](LOOPBACK[qtype], now),), now)
+    return Answer((ADDRESSES[question.qtype][1](LOOPBACK[question.qtype], now),), now)
 
 
 # --- 0x20 --------------------------------------------------------------------------------------------------------------
@@ -746,18 +751,34 @@ CASE_BITS = bytes(0x20 if chr(octet).isalpha() and octet < 128 else 0 for octet 
 
 def mix_case(fqdn: bytes) -> bytes:
     """A name with each letter in a case drawn by chance, so that who forges a reply has more to guess (draft-vixie-dnsext-dns0x20)."""
-    return flip_case(fqdn, os.urandom(len(fqdn)))
+    return flip_letters(fqdn, os.urandom(len(fqdn)))
 
 
-def flip_case(fqdn: bytes, noise: bytes) -> bytes:
-    """A name with each letter in the other case where one bit of as many octets says so."""
+def flip_letters(octets: bytes, noise: bytes) -> bytes:
+    """Each letter in the other case where one bit of as many octets says so; a name may be in wire format, where no length is a letter."""
     to_int = int.from_bytes
-    flips = to_int(fqdn.translate(CASE_BITS), 'big') & to_int(noise, 'big')
-    return (to_int(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
+    flips = to_int(octets.translate(CASE_BITS), 'big') & to_int(noise, 'big')
+    return (to_int(octets, 'big') ^ flips).to_bytes(len(octets), 'big')
 
 
-def keep_case(fqdn: bytes, _: bytes) -> bytes:
-    return fqdn
+def flip_case(question: Question, noise: bytes) -> bytes:
+    return flip_letters(question.wire, noise)
+
+
+def keep_case(question: Question, _: bytes) -> bytes:
+    return question.wire
+
+
+def case_by_hook(transform_fqdn: Callable[[bytes], bytes]) -> SetCase:
+    """The case that a hook gives to letters, which is all that it may change."""
+
+    def set_case(question: Question, _: bytes) -> bytes:
+        fqdn = transform_fqdn(question.fqdn)
+        if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
+            raise ResolverError(f'{question}: transform_fqdn may change the case of letters alone, and made {fqdn!r} of {question.fqdn!r}')
+        return Question(fqdn, question.qtype).wire
+
+    return set_case
 
 
 # --- The system's files ------------------------------------------------------------------------------------------------
@@ -1083,11 +1104,11 @@ class Poller:
         """Sends what is to be sent: now, where nothing else is under way or enough has come together, or else at the end of the step."""
         if len(self.outbox) == len(self.watched) or len(self.outbox) >= FULL_OUTBOX:
             self.flush()
-        else:
+        elif not self.is_flush_due:
             self.flush_soon()
 
     def flush_soon(self) -> None:
-        if not self.is_flush_due and not self.loop.is_closed():
+        if not self.loop.is_closed():
             self.loop.call_soon(self.flush)
             self.is_flush_due = True
 
@@ -1593,8 +1614,8 @@ Waiters = collections.OrderedDict[asyncio.Future[Outcome], None]
 class Shortcut:
     """The end of the way from a name as it was given, good from one time to another."""
 
-    passed: Sequence[tuple[bytes, int]]  # the questions before, by the search list, that have no records
-    question: tuple[bytes, int]
+    passed: Sequence[bytes]  # the questions before, by the search list, that have no records
+    question: bytes
     records: tuple[Value, ...]
     since: float
     until: float
@@ -1613,8 +1634,8 @@ class Cache:
         self.loop = loop
         self.ask = ask
         self.max_size = max_size
-        self.answers: collections.OrderedDict[tuple[bytes, int], Answer] = collections.OrderedDict()  # the least recently used first
-        self.in_flight: dict[Question, Waiters] = {}
+        self.answers: collections.OrderedDict[bytes, Answer] = collections.OrderedDict()  # the least recently used first
+        self.in_flight: dict[bytes, Waiters] = {}
         self.shortcuts: dict[tuple[str, int], Shortcut] = {}
 
     def recall(self, name: str, qtype: int, now: float) -> tuple[Value, ...] | None:
@@ -1631,29 +1652,29 @@ class Cache:
         self.answers.move_to_end(shortcut.question)
         return shortcut.records
 
-    def remember(self, name: str, shortcut: Shortcut) -> None:
+    def remember(self, name: str, qtype: int, shortcut: Shortcut) -> None:
         """Has a name recalled, by answers that are kept, until one of all that are kept is dropped."""
         if len(self.shortcuts) >= self.max_size:
             self.shortcuts.clear()
-        self.shortcuts[name, shortcut.question[1]] = shortcut
+        self.shortcuts[name, qtype] = shortcut
 
-    def kept(self, question: tuple[bytes, int], now: float) -> Answer | None:
+    def kept(self, question: Question, now: float) -> Answer | None:
         """The answer that is there already."""
-        answer = self.answers.get(question)
+        answer = self.answers.get(question.wire)
         if answer is None:
             return None
         if now < answer.expires_at:
-            self.answers.move_to_end(question)
+            self.answers.move_to_end(question.wire)
             return answer
-        del self.answers[question]
+        del self.answers[question.wire]
         self.shortcuts.clear()
         return None
 
     async def get(self, question: Question) -> Answer:
         """The answer that is waited for, or that is asked for now, where none is kept."""
-        waiters = self.in_flight.get(question)
+        waiters = self.in_flight.get(question.wire)
         if waiters is None:
-            waiters = self.in_flight[question] = collections.OrderedDict()
+            waiters = self.in_flight[question.wire] = collections.OrderedDict()
         elif answer := await self.join(question, waiters):
             return answer
         try:
@@ -1698,10 +1719,10 @@ class Cache:
     def finish(self, question: Question, waiters: Waiters, outcome: Outcome) -> None:
         """Keeps an answer, and gives those who wait what came of it."""
         # Unless the cache was cleared meanwhile, when the question is another's by now, or nobody's.
-        if self.in_flight.get(question) is waiters:
-            del self.in_flight[question]
+        if self.in_flight.get(question.wire) is waiters:
+            del self.in_flight[question.wire]
             if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
-                self.answers[question] = outcome
+                self.answers[question.wire] = outcome
                 if len(self.answers) > self.max_size:
                     self.answers.popitem(last=False)
                     self.shortcuts.clear()
@@ -1738,12 +1759,15 @@ def aliases_text(chain: Sequence[bytes]) -> str:
     return ' → '.join(map(text, chain[1:]))
 
 
-def does_not_exist(question: Question, answer: Answer, others: Sequence[bytes]) -> DoesNotExist:
-    """The error for a question to which, and to those of the search list, the answer was that there are no records."""
+def does_not_exist(answers: dict[Question, Answer], as_given: bytes) -> DoesNotExist:
+    """The error for a name, when the answer was for it, and all that the search list makes of it, that there are no records."""
+    question = next(question for question in answers if question.fqdn == as_given)
+    answer = answers[question]
     assert answer.missing is not None
     what = 'does not exist' if answer.missing is NameDoesNotExist else 'has no such record'
-    via = f' (an alias: {aliases_text([question.fqdn, *answer.aliases])})' if answer.aliases else ''
-    nor = f'; no better with the search list: {", ".join(map(text, others))}' if others else ''
+    via = f' (an alias: {aliases_text([as_given, *answer.aliases])})' if answer.aliases else ''
+    others = ', '.join(text(other.fqdn) for other in answers if other is not question)
+    nor = f'; no better with the search list: {others}' if others else ''
     return answer.missing(f'{question}{via}: {what}: {answer.evidence}{nor}')
 
 
@@ -1763,7 +1787,7 @@ class LoopResolver:
         self.loop = loop
         self.get_host = get_host
         self.get_nameservers = get_nameservers
-        self.set_case: SetCase = flip_case if transform_fqdn is mix_case else lambda fqdn, _: transform_fqdn(fqdn)
+        self.set_case = flip_case if transform_fqdn is mix_case else case_by_hook(transform_fqdn)
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
         self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf, lambda conf: conf.reload)
@@ -1791,59 +1815,62 @@ class LoopResolver:
         as_given = fqdns[0] if len(fqdns) == 1 else min(fqdns, key=len)
         if as_given != fqdns[0] and (found := await self.ask_host(as_given, qtype)):
             return found
-        answers: dict[bytes, Answer] = {}
+        answers: dict[Question, Answer] = {}
         by_cache_alone = self.get_host is None
         for fqdn in fqdns:
-            known = await self.known(fqdn, qtype)
-            answer = known or await self.cache.get(Question(fqdn, qtype))
+            question = Question(fqdn, qtype)
+            known = await self.known(question)
+            answer = known or await self.cache.get(question)
             if not answer.records and not answer.missing:
-                answer = await self.follow(fqdn, qtype, answer)
-            answers[fqdn] = answer
+                answer = await self.follow(question, answer)
+            answers[question] = answer
             by_cache_alone = by_cache_alone and answer is known
             if answer.records:
                 if by_cache_alone:
                     self.make_shortcut(name, qtype, answers)
                 return answer.records
-        raise does_not_exist(Question(as_given, qtype), answers.pop(as_given), list(answers))
+        raise does_not_exist(answers, as_given)
 
-    def make_shortcut(self, name: str, qtype: int, answers: dict[bytes, Answer]) -> None:
+    def make_shortcut(self, name: str, qtype: int, answers: dict[Question, Answer]) -> None:
         """To the last of some answers of the cache: good until one of them expires, or a file of the way is looked at again."""
         now = self.loop.time()
         until = min(self.hosts.look_again_at, *[answer.expires_at for answer in answers.values()])
         if self.get_nameservers is None:
             until = min(until, self.resolv_conf.look_again_at)
         if now < until:
-            *passed, question = [(fqdn, qtype) for fqdn in answers]
-            self.cache.remember(name, Shortcut(passed, question, answers[question[0]].records, now, until))
+            *passed, question = answers
+            shortcut = Shortcut([other.wire for other in passed], question.wire, answers[question].records, now, until)
+            self.cache.remember(name, qtype, shortcut)
 
-    async def known(self, fqdn: bytes, qtype: int) -> Answer | None:
+    async def known(self, question: Question) -> Answer | None:
         """What is there already: by get_host or in the hosts file, or else in the cache."""
         now = self.loop.time()
-        if self.get_host is not None or fqdn in self.hosts.read(now):
-            if records := await self.ask_host(fqdn, qtype):
+        if self.get_host is not None or question.fqdn in self.hosts.read(now):
+            if records := await self.ask_host(question.fqdn, question.qtype):
                 return Answer(records, min(record.expires_at for record in records))
             now = self.loop.time()
-        return self.cache.kept((fqdn, qtype), now) or answer_special(fqdn, qtype, now)
+        return self.cache.kept(question, now) or answer_special(question, now)
 
-    async def follow(self, fqdn: bytes, qtype: int, answer: Answer) -> Answer:
+    async def follow(self, question: Question, answer: Answer) -> Answer:
         """What is at the end of the aliases of a name, the first of which `answer` has: records, or that there are none."""
-        chain = [fqdn]
+        chain = [question.fqdn]
         expires_at = math.inf
         while True:
             chain += answer.aliases
-            check_chain(chain, f'{Question(fqdn, qtype)}: the nameservers gave')
+            check_chain(chain, f'{question}: the nameservers gave')
             expires_at = min(expires_at, answer.expires_at)
             if answer.records:
                 return Answer(tuple(expiring_by(record, expires_at) for record in answer.records), expires_at)
             if answer.missing:
                 return dataclasses.replace(answer, aliases=tuple(chain[1:]))
-            known = await self.known(chain[-1], qtype)
+            canonical = Question(chain[-1], question.qtype)
+            known = await self.known(canonical)
             try:
-                answer = known or await self.cache.get(Question(chain[-1], qtype))
+                answer = known or await self.cache.get(canonical)
             except ResolverError as error:
                 if type(error).__module__ != __name__:  # of a hook, whose errors pass as they are
                     raise
-                raise with_message(error, f'{Question(fqdn, qtype)} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
+                raise with_message(error, f'{question} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
 
     async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...]:
         """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""

@@ -3556,7 +3556,7 @@ async def test_who_waits_no_more_is_not_among_those_who_wait():
     await asyncio.sleep(0)
     waiter.cancel()
     await asyncio.gather(waiter, return_exceptions=True)
-    assert len(cache.in_flight[question]) == 1
+    assert len(cache.in_flight[question.wire]) == 1
     asked.set_result(m.Answer((), 0, missing=m.NoRecords))
     assert await leader is await other
     assert cache.in_flight == {}
