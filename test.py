@@ -2262,6 +2262,11 @@ async def test_an_alias_whose_end_is_not_in_the_reply_is_asked_for(nameserver):
     assert [(str(address), address.expires_at) for address in addresses] == [('192.0.2.1', started + 7.25), ('192.0.2.2', started + 7.25)]
 
 
+async def test_what_an_alias_leads_to_is_asked_for_by_the_same_type(nameserver):
+    resolve, _ = resolver_for(nameserver(alias('b.example'), a('2001:db8::1')))
+    assert texts(await resolve('www.example.com', TYPES.AAAA)) == ['2001:db8::1']
+
+
 async def test_the_expiry_over_a_chain_is_that_of_its_first_link_to_expire(nameserver):
     server = nameserver(alias('b.example', ttl=5), a('192.0.2.1', ttl=100))
     resolve, _ = resolver_for(server)
@@ -3122,10 +3127,11 @@ async def test_an_answer_with_ttl_0_goes_to_those_who_wait_and_is_not_kept(names
     assert len(server.queries) == 2
 
 
-async def test_types_and_names_are_kept_apart(nameserver):
+@pytest.mark.parametrize('get_host', [no_host, None])
+async def test_types_and_names_are_kept_apart(nameserver, get_host):
     server = nameserver(lambda query: a('192.0.2.1' if query.question[0].rdtype == 1 else '2001:db8::1')(query))
-    resolve, _ = resolver_for(server)
-    for _ in range(2):
+    resolve, _ = resolver_for(server, get_host=get_host)
+    for _ in range(3):
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert texts(await resolve('www.example.com', TYPES.AAAA)) == ['2001:db8::1']
         assert texts(await resolve('example.com', TYPES.A)) == ['192.0.2.1']
