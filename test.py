@@ -3127,7 +3127,6 @@ async def test_an_answer_with_ttl_0_goes_to_those_who_wait_and_is_not_kept(names
     assert len(server.queries) == 2
 
 
-@pytest.mark.parametrize('get_host', [no_host, None])
 async def test_types_and_names_are_kept_apart(nameserver, get_host):
     server = nameserver(lambda query: a('192.0.2.1' if query.question[0].rdtype == 1 else '2001:db8::1')(query))
     resolve, _ = resolver_for(server, get_host=get_host)
