@@ -852,7 +852,7 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
         if keyword == 'nameserver':
             nameservers.extend(to_nameservers(words[:1]))
         elif keyword in ('search', 'domain'):
-            found['search'] = tuple(to_fqdns(words if keyword == 'search' else words[:1]))
+            found['search'] = tuple(dict.fromkeys(to_fqdns(words if keyword == 'search' else words[:1])))
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))

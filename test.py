@@ -1010,6 +1010,7 @@ with contextlib.suppress(ImportError):
         (['search a.example\n', 'domain b.example\n'], {'search': (b'b.example',)}),
         (['domain a.example\n', 'search b.example\n'], {'search': (b'b.example',)}),
         (['search . a..b c.example\n'], {'search': (b'c.example',)}),
+        (['search a.example b.example A.example.\n'], {'search': (b'a.example', b'b.example')}),
         (['search\n'], {'search': ()}),
         (['options ndots:5 timeout:3 attempts:2 rotate no-reload randomize-case:0\n'],
          {'ndots': 5, 'timeout': 3, 'attempts': 2, 'rotate': True, 'reload': False, 'randomize_case': False}),
