@@ -180,9 +180,7 @@ async def look_all_up(look_up, names, in_flight):
     return {'per second': right / wall, 'CPU µs': cpu / len(names) * 1e6, **centiles, 'errors': len(names) - right}
 
 
-async def uncached(make, server, in_flight, total, warm_up=100, name=NAME, files=65_536):
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, files), hard))
+async def uncached(make, server, in_flight, total, warm_up=100, name=NAME):
     look_up, names = make(server), [name.format(i) for i in range(warm_up + total)]
     if warm_up:
         await look_all_up(look_up, names[:warm_up], min(in_flight, 100))
@@ -289,6 +287,8 @@ def child(peer, measurement, options, server, loop_name, path):
     """One measurement, printed as JSON."""
     sys.path[:0] = [path] if path else []
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, options.pop('files', 65_536)), hard))
     before = calibrate()
     loop = __import__(loop_name).new_event_loop()
     result = loop.run_until_complete(globals()[measurement](PEERS[peer], server and tuple(server), **options))
@@ -409,6 +409,7 @@ def draw(table, path):
     title = 'CPU of the client for one uncached look-up, 100 in flight, in µs: less is better'
     axes = bars.plot.barh(title=title, color=colours, xlabel='', ylabel='')
     axes.bar_label(axes.containers[0], fmt='%.0f', padding=3)
+    axes.margins(x=0.1)
     axes.figure.savefig(path, bbox_inches='tight')
 
 
