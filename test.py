@@ -1402,6 +1402,17 @@ async def test_a_socket_that_a_forked_process_holds_open_is_reported_once_at_mos
     assert (len(dispatched), reads) == (2, [kept])
 
 
+def test_what_is_left_of_queries_that_never_left_is_forgotten_after_the_loop_was_closed():
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        poller = m.Poller(loop)
+        (one, to_one), (two, to_two) = udp_pair(), udp_pair()
+        for sock in (one, two):
+            poller.watch(sock.fileno(), types.SimpleNamespace(send=lambda *_: False))
+    with one, to_one, two, to_two, contextlib.closing(poller.epoll):
+        poller.forget(one.fileno())
+        assert list(poller.outbox) == list(poller.watched) == [two.fileno()]
+
+
 async def test_the_poller_keeps_no_heap_of_futures_that_are_over(clock):
     loop = asyncio.get_running_loop()
     poller = m.Poller(loop)
