@@ -308,6 +308,7 @@ def expiring(value: Any, expires_at: float) -> Value:
 DOT, COLON = b'.:'  # as numbers: `b':' in fqdn` first raises an error inside CPython, since b':' is no number
 DOTS = re.compile('[.\u3002\uff0e\uff61]')  # what the idna codec takes for a dot (RFC 3490 §3.1)
 UNPRINTABLE = re.compile(rb'[^!-~]')
+TO_ESCAPE = re.compile(rb'[^!-\[\]-~]')  # the same, and the backslash
 PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*', re.ASCII)  # printable but for the dots, which part its labels
 LENGTH_OCTETS = {length: bytes((length,)) for length in range(1, MAX_LABEL + 1)}
 NEVER_ASKED = frozenset([b'localhost', b'onion', b'invalid'])  # top-level domains, RFC 6761 and RFC 7686
@@ -315,8 +316,8 @@ LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
 
 
 def text(name: bytes) -> str:
-    """A name as people read it, whatever octets it is made of."""
-    return name.decode('ascii', 'backslashreplace')
+    """A name as zone files have it (RFC 1035 §5.1), so that no octet of a reply does harm in a message, a log or a terminal."""
+    return TO_ESCAPE.sub(lambda octet: b'\\%03d' % ord(octet[0]), name).decode('ascii') or '.'
 
 
 def to_fqdn(name: str) -> bytes:

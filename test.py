@@ -704,7 +704,7 @@ def test_what_does_not_fit_in_a_message_is_refused(message, error):
 
 
 def test_a_name_of_any_octets_can_be_shown():
-    assert m.text(b'\xffa.example') == '\\xffa.example'
+    assert m.text(b'\xffa.example') == r'\255a.example'
 
 
 def test_the_name_of_each_pointer_is_known_by_its_two_octets():
@@ -2379,6 +2379,25 @@ async def test_the_aliases_of_a_reply_with_an_address_count_too(nameserver):
     resolve, _ = resolver_for(server)
     with pytest.raises(m.AliasChainTooLong, match='more than 16 aliases'):
         await resolve('www.example.com', TYPES.A)
+
+
+@pytest.mark.parametrize(
+    ('name', 'shown'),
+    [
+        (r'q\010CRITICAL\032disk\027[2J.example', r'q\010critical\032disk\027[2j.example'),
+        (r'\000\127\255.example', r'\000\127\255.example'),
+        (r'\092010.example', r'\092010.example'),
+        ('', '.'),
+    ],
+)
+async def test_an_alias_of_odd_octets_is_shown_as_in_zone_files(nameserver, caplog, name, shown):  # RFC 1035 §5.1
+    server = nameserver(alias(name), refused)
+    with system(server), caplog.at_level(logging.DEBUG):
+        with pytest.raises(m.ResponseCodeError) as caught:
+            await Resolver()[0]('www.example.com', TYPES.A)
+    assert str(caught.value).startswith(f'www.example.com A (an alias: {shown}): {shown} A: {server.text}')
+    assert any(f'({shown} A)' in record.getMessage() for record in caplog.records)
+    assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
 async def test_an_error_on_the_way_of_an_alias_names_what_was_asked_for(nameserver):
