@@ -4,9 +4,11 @@ An NSD of our own, on the last core, has a wildcard zone. Each measurement runs 
 first core; the peers take turns, several rounds long, and medians are shown. A round that was slow, by a loop of plain Python that is
 timed before and after, is run again, up to two more times. All peers are given the same nameserver, timeout and tries by their
 arguments, aiodnsresolver by a hook; in the rows "by resolv.conf" and "one of two nameservers dead", and getaddrinfo always, by that
-file, as services do, at port 53. Answers are checked after the clock has stopped; what is wrong or missing counts as an error, and not
-as a look-up "per second". "queries" are those that NSD counts for a look-up, "spread" is how far the middle half of the rounds is
-apart, "ratio" is to the first line of the row. aiodnsresolver has at most 256 sockets open, its default, however many are in flight.
+file, as services do, at port 53. Answers are checked after the clock has stopped; what is wrong or missing counts as an error, CPU and
+latencies are for each right one, and who has errors has no ratio. "queries" are those that NSD counts for a look-up, "spread" is how far
+the middle half of the rounds is apart, "ratio" is to the first line of the row. aiodnsresolver has at most 256 sockets open, its default,
+however many are in flight, and getaddrinfo as many threads as asyncio gives it. In the row of a dead nameserver each has its own
+defaults, as in a service, and the first look-up, by which some find out, is not counted.
 """
 
 import argparse
@@ -174,10 +176,12 @@ async def look_all_up(look_up, names, in_flight):
     cpu, wall = time.process_time(), time.perf_counter()
     await asyncio.gather(*(worker() for _ in range(min(in_flight, len(names)))))
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    latencies.sort()
-    right = sum(map(is_right, answers))
-    centiles = {f'p{percent} ms': latencies[len(latencies) * percent // 100] * 1e3 for percent in (50, 99)}
-    return {'per second': right / wall, 'CPU µs': cpu / len(names) * 1e6, **centiles, 'errors': len(names) - right}
+    times = sorted(latency for answer, latency in zip(answers, latencies, strict=True) if is_right(answer))
+    result = {'per second': len(times) / wall, 'errors': len(names) - len(times)}
+    if not times:
+        return result
+    centiles = {f'p{percent} ms': times[len(times) * percent // 100] * 1e3 for percent in (50, 99)}
+    return {**result, 'CPU µs': cpu / len(times) * 1e6, **centiles}
 
 
 async def uncached(make, server, in_flight, total, warm_up=100, name=NAME):
@@ -199,7 +203,13 @@ async def cached(make, server, total, host_lines=0):
         answers = [await look_up(name) for _ in range(total)]
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     right = sum(map(is_right, answers))
-    return {'per second': right / wall, 'CPU µs': cpu / total * 1e6, 'first ms': first['p50 ms'], 'errors': total - right, 'asked': total}
+    return {
+        'per second': right / wall,
+        'CPU µs': cpu / total * 1e6,
+        'first ms': first.get('p50 ms'),
+        'errors': total - right,
+        'asked': total,
+    }
 
 
 def resident():
@@ -351,29 +361,38 @@ def measure(row, peer, server, queries, loop, directory):
     path = str(directory / 'published') if peer == PUBLISHED else None
     call = [peer, row.measurement.__name__, row.options, None if row.resolv_conf or peer == THREADS else server, loop, path]
     (directory / 'resolv.conf').write_text(row.resolv_conf or RESOLV_CONF)
-    before = queries()
-    done = subprocess.run([sys.executable, __file__, '--child', json.dumps(call)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f'{peer} is left out: {(done.stderr.strip() or "no result").splitlines()[-1]}', file=sys.stderr)
-        return None
-    result = json.loads(done.stdout)
-    return {'row': row.name, 'who': peer, 'main': result[row.measure], 'queries': (queries() - before) / result.pop('asked'), **result}
+    before, result = queries(), {'row': row.name, 'who': peer}
+    command = [sys.executable, __file__, '--child', json.dumps(call)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        why = str(error) if isinstance(error, subprocess.TimeoutExpired) else (error.stderr.strip() or 'no result').splitlines()[-1]
+        is_missing = why.startswith('ModuleNotFoundError')
+        print(f'{peer} {"is left out" if is_missing else "failed"}: {why}', file=sys.stderr)
+        return None if is_missing else {**result, 'errors': row.options['total'], 'calibration': calibrate()}
+    result |= json.loads(done.stdout)
+    result['queries'] = (queries() - before) / result.pop('asked')
+    return {**result, 'main': result.get(row.measure)}
 
 
-def run_row(row, rounds, measure_peer):
-    """The results of all rounds."""
-    good, best = {peer: [] for peer in row.peers if peer in PEERS}, float('inf')
+def run_row(row, rounds, earlier, measure_peer):
+    """The results of as many rounds of each peer; of more, those with errors, and then those in which the machine was quickest."""
+    found = {peer: [] for peer in row.peers if peer in PEERS}
+    best = min((result['calibration'] for result in earlier), default=float('inf'))
     for number in range(rounds + 2):
-        for peer in [peer for peer, results in good.items() if len(results) < rounds]:
+        for peer, results in list(found.items()):
+            if sum(result['calibration'] <= 1.3 * best for result in results) >= rounds:
+                continue
             print(f'{row.name}: {peer}, round {number + 1}', file=sys.stderr)
             result = measure_peer(row, peer)
             if result is None:
-                del good[peer]
+                del found[peer]
                 continue
             best = min(best, result['calibration'])
-            if result['calibration'] <= 1.3 * best or number >= rounds:
-                good[peer].append(result)
-    return [result for results in good.values() for result in results]
+            results.append(result)
+    for results in found.values():
+        results.sort(key=lambda result: (not result['errors'], result['calibration']))
+    return [result for results in found.values() for result in results[:rounds]]
 
 
 WHOLE, PARTS = '{:,.0f}'.format, '{:,.2f}'.format
@@ -389,7 +408,7 @@ def summarize(results):
     table = rounds.median()
     table['errors'] = rounds['errors'].max()
     table['spread'] = (rounds['main'].quantile(0.75) - rounds['main'].quantile(0.25)) / table['main']
-    table['ratio'] = table['main'] / table.groupby('row')['main'].transform('first')
+    table['ratio'] = (table['main'] / table.groupby('row')['main'].transform('first')).where(table['errors'] == 0)
     return table.drop(columns=['main', 'calibration'])
 
 
@@ -453,7 +472,7 @@ def main():
         chosen = [row for row in rows(20 if options.quick else 1) if re.search(options.only, row.name) and (by_file or not row.resolv_conf)]
         for row in chosen:
             once = options.quick or row.options['total'] >= 1_000_000
-            results += run_row(row, 1 if once else options.rounds, measure_peer)
+            results += run_row(row, 1 if once else options.rounds, results, measure_peer)
     if not results:
         raise SystemExit(f'nothing was measured: {"every peer is missing" if chosen else "there is no such row"}')
     table = summarize(results)
