@@ -777,7 +777,7 @@ def case_by_hook(transform_fqdn: Callable[[bytes], bytes]) -> SetCase:
         fqdn = transform_fqdn(question.fqdn)
         if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
             raise ResolverError(f'{question}: transform_fqdn may change the case of letters alone, and made {fqdn!r} of {question.fqdn!r}')
-        return Question(fqdn, question.qtype).wire
+        return pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
 
     return set_case
 
@@ -1962,8 +1962,8 @@ def Resolver(  # noqa: N802
         raise ValueError('timeout is for the nameservers of resolv.conf: a get_nameservers yields timeouts of its own')
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f'timeout is a number of seconds, not {timeout!r}')
-    for hook in (get_host, get_nameservers, transform_fqdn):
-        if hook is not None and not callable(hook):
+    for hook in (*(hook for hook in (get_host, get_nameservers) if hook is not None), transform_fqdn):
+        if not callable(hook):
             raise TypeError(f'get_host, get_nameservers and transform_fqdn are functions, and {hook!r} is none')
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
 

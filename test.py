@@ -1697,6 +1697,11 @@ def test_a_hook_that_is_no_function_is_refused_when_the_resolver_is_made(hook):
         Resolver(**{hook: '127.0.0.1'})
 
 
+def test_a_transform_fqdn_of_none_is_refused_when_the_resolver_is_made():
+    with pytest.raises(TypeError, match='None is none'):
+        Resolver(transform_fqdn=None)
+
+
 async def test_a_get_nameservers_that_is_no_async_generator_is_an_error_that_says_so(clock):
     for hook in (lambda _: [(1, ('127.0.0.1', 53))], lambda _: iter(())):
         resolve, _ = Resolver(get_host=no_host, get_nameservers=hook)
