@@ -393,13 +393,13 @@ def pack_name(name: bytes) -> bytes:
         raise InvalidName(f'{text(name)!r} is no name: one of its labels has {error} octets, not 1 to {MAX_LABEL}') from None
 
 
-def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
+def unpack_name(data: bytes, start: int, by_pointer: dict[bytes, bytes]) -> tuple[bytes, int]:
     """The name at an offset, and the offset of what comes after it (RFC 1035 §4.1.4).
 
     Each pointer must point to before the name, or the part of it, that it ends: so every step goes back, and there is an end.
-    `known` has, and is given, the name that each pointer of this message stands for: so none is followed twice.
+    `by_pointer` has, and is given, the name that each pointer of this message stands for: so none is followed twice.
     """
-    name = known.get(data[start : start + 2])
+    name = by_pointer.get(data[start : start + 2])
     if name is not None:
         return name, start + 2
     parts: list[bytes] = []
@@ -420,8 +420,8 @@ def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[byt
         if target >= start:
             raise PointerLoop(f'the pointer at octet {offset} does not point to before its name: to octet {target}')
         after = after or offset + 2
-        if pointer in known:
-            parts += [known[pointer]] if known[pointer] else []
+        if pointer in by_pointer:
+            parts += [by_pointer[pointer]] if by_pointer[pointer] else []
             break
         followed.append((pointer, len(parts)))
         offset = start = target
@@ -429,7 +429,7 @@ def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[byt
     if len(name) > MAX_NAME - 2:
         raise MalformedMessage(f'the name that ends with the pointer at octet {offset} is longer than {MAX_NAME} octets')
     for pointer, count in followed:
-        known[pointer] = b'.'.join(parts[count:])
+        by_pointer[pointer] = b'.'.join(parts[count:])
     return name, after or offset + 1
 
 
@@ -489,11 +489,11 @@ def parse(data: bytes) -> Message:
     if len(data) < HEADER_SIZE:
         raise MalformedMessage(f'{len(data)} octets are no message: its header alone has {HEADER_SIZE}')
     qid, flags, *counts = HEADER.unpack_from(data)
-    known: dict[bytes, bytes] = {}
-    questions, offset = unpack_all(unpack_question, data, HEADER_SIZE, counts[0], known)
-    answers, offset = unpack_all(unpack_record, data, offset, counts[1], known)
-    authority, offset = unpack_all(unpack_record, data, offset, counts[2], known)
-    additional, offset = unpack_all(unpack_record, data, offset, counts[3], known)
+    by_pointer: dict[bytes, bytes] = {}
+    questions, offset = unpack_all(unpack_question, data, HEADER_SIZE, counts[0], by_pointer)
+    answers, offset = unpack_all(unpack_record, data, offset, counts[1], by_pointer)
+    authority, offset = unpack_all(unpack_record, data, offset, counts[2], by_pointer)
+    additional, offset = unpack_all(unpack_record, data, offset, counts[3], by_pointer)
     fields = [flags >> shift & mask for shift, mask in ((15, 1), (11, 15), (10, 1), (9, 1), (8, 1), (7, 1), (4, 7), (0, 15))]
     return Message(qid, *fields, questions, answers, authority, additional)  # type: ignore[call-arg]
 
@@ -503,26 +503,26 @@ def unpack_all(
     data: bytes,
     offset: int,
     count: int,
-    known: dict[bytes, bytes],
+    by_pointer: dict[bytes, bytes],
 ) -> tuple[tuple[T, ...], int]:
     """A section of as many entries as the header counts, and the offset of what comes after it."""
     entries = []
     for _ in range(count):
-        entry, offset = unpack_one(data, offset, known)
+        entry, offset = unpack_one(data, offset, by_pointer)
         entries.append(entry)
     return tuple(entries), offset
 
 
-def unpack_question(data: bytes, offset: int, known: dict[bytes, bytes]) -> tuple[QuestionRecord, int]:
-    name, offset = unpack_name(data, offset, known)
+def unpack_question(data: bytes, offset: int, by_pointer: dict[bytes, bytes]) -> tuple[QuestionRecord, int]:
+    name, offset = unpack_name(data, offset, by_pointer)
     end = offset + QUESTION_TAIL.size
     if end > len(data):
         raise MalformedMessage(f'the question that ends at octet {end} is cut off after {len(data)}')
     return QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset)), end
 
 
-def unpack_record(data: bytes, offset: int, known: dict[bytes, bytes]) -> tuple[ResourceRecord, int]:
-    name, offset = unpack_name(data, offset, known)
+def unpack_record(data: bytes, offset: int, by_pointer: dict[bytes, bytes]) -> tuple[ResourceRecord, int]:
+    name, offset = unpack_name(data, offset, by_pointer)
     start = offset + RECORD_TAIL.size
     if start > len(data):
         raise MalformedMessage(f'the record whose data begin at octet {start} is cut off after {len(data)}')
@@ -532,7 +532,7 @@ def unpack_record(data: bytes, offset: int, known: dict[bytes, bytes]) -> tuple[
         raise MalformedMessage(f'the record whose data end at octet {end} is cut off after {len(data)}')
     rdata = data[start:end]
     if qtype == CNAME:
-        rdata, name_end = unpack_name(data, start, known)
+        rdata, name_end = unpack_name(data, start, by_pointer)
         if name_end != end:
             raise MalformedMessage(f'the name at octet {start} ends at octet {name_end}, the data it stands in at {end}')
     return ResourceRecord(name, qtype, qclass, ttl, rdata), end
@@ -571,6 +571,11 @@ class Answer:
     aliases: tuple[bytes, ...] = ()  # from one to the next, the last being the canonical name
     missing: type[DoesNotExist] | None = None
     evidence: str = ''  # of whom the answer is that there are none, and how he put it
+
+    @property
+    def is_alias(self) -> bool:
+        """Whether the last of the aliases is to be asked for."""
+        return not self.records and self.missing is None
 
 
 SetCase = Callable[[Question, bytes], bytes]  # gives a question in wire format its letter case, by as many octets of noise
@@ -1322,13 +1327,13 @@ class Exchange:
 
     def send(self, now: float, may_wait: bool) -> bool:
         """Sends the query, or says False where there is no room for it in the buffers of the system."""
-        self.inquiry.is_leaving(now)
+        self.inquiry.start_clock(now)
         try:
             self.sock.send(self.query)
         except OSError as error:
             if may_wait and error.errno in SHORTAGE:
                 return False
-            self.inquiry.is_out(self, socket_error(error))
+            self.inquiry.rule_out(self, socket_error(error))
         return True
 
     def read(self) -> None:
@@ -1339,14 +1344,14 @@ class Exchange:
         except BlockingIOError:  # a datagram whose checksum was wrong
             inquiry.poller.watch_on(self.fd)
         except TemporaryResolverError as error:
-            inquiry.is_out(self, error)
+            inquiry.rule_out(self, error)
         except OSError as error:
-            inquiry.is_out(self, socket_error(error))
+            inquiry.rule_out(self, socket_error(error))
         except ResolverError as error:
-            inquiry.has_come(self, type(error)(f'{inquiry.question}: {self.nameserver} {error}'))
+            inquiry.accept(self, type(error)(f'{inquiry.question}: {self.nameserver} {error}'))
         else:
             if answer is not None:
-                inquiry.has_come(self, answer)
+                inquiry.accept(self, answer)
                 return
             inquiry.poller.watch_on(self.fd)
             if is_reply_in_another_case(self.query, data):
@@ -1383,7 +1388,7 @@ class Inquiry:
         'question',
         'result',
         'set_case',
-        'timeout',
+        'timeout_to_start',
         'turns',
         'turns_held',
         'woken',
@@ -1412,7 +1417,7 @@ class Inquiry:
         self.case_lost_by: dict[Nameserver, None] = {}
         self.result: Answer | ResolverError | None = None
         self.woken: asyncio.Future[None] | None = None
-        self.timeout: float | None = None  # of the set that is waited for, as long as nothing of it was sent
+        self.timeout_to_start: float | None = None  # of the set that is waited for, as long as nothing of it was sent
 
     def close(self) -> None:
         self.give_up_all()
@@ -1439,7 +1444,7 @@ class Inquiry:
                 unasked -= 1
             if self.in_set:
                 has_waited = True
-                self.timeout, self.woken = timeout, self.poller.loop.create_future()
+                self.timeout_to_start, self.woken = timeout, self.poller.loop.create_future()
                 self.poller.post()
                 await self.woken
         if isinstance(self.result, Answer):
@@ -1451,12 +1456,12 @@ class Inquiry:
             await asyncio.sleep(0)  # a hook that yields such sets for ever does not have the loop for itself
         return None
 
-    def is_leaving(self, now: float) -> None:
-        """A query is about to be sent: if it is the first of its set, the time of the set starts."""
-        if self.timeout is not None:
+    def start_clock(self, now: float) -> None:
+        """To be called when a query is about to be sent: if it is the first of its set, the time of the set starts."""
+        if self.timeout_to_start is not None:
             assert self.woken is not None
-            self.poller.end_after(self.timeout, self.woken, now)
-            self.timeout = None
+            self.poller.end_after(self.timeout_to_start, self.woken, now)
+            self.timeout_to_start = None
             if now < self.asked_at:
                 self.asked_at = now
 
@@ -1464,7 +1469,7 @@ class Inquiry:
         """The time of a set is up, or all of it is out."""
         for exchange in list(self.in_set):
             if exchange.fd in self.poller.outbox:
-                self.is_out(exchange, socket_error(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))))
+                self.rule_out(exchange, socket_error(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))))
             else:
                 self.note_failure(exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
         self.in_set.clear()
@@ -1530,8 +1535,8 @@ class Inquiry:
         del self.exchanges[oldest]
         oldest.close()
 
-    def is_out(self, exchange: Exchange, error: TemporaryResolverError) -> None:
-        """A nameserver is of no use for the question."""
+    def rule_out(self, exchange: Exchange, error: TemporaryResolverError) -> None:
+        """To be called when a nameserver is of no use for the question."""
         self.note_failure(exchange.nameserver, error)
         if isinstance(error, ResponseCodeError) and not is_fault_of_nameserver(error):
             self.note_sign_of_life(exchange)
@@ -1542,8 +1547,8 @@ class Inquiry:
             if not self.in_set:
                 self.wake()
 
-    def has_come(self, exchange: Exchange, result: Answer | ResolverError) -> None:
-        """A nameserver gave an answer, or data that are an error for whoever asks."""
+    def accept(self, exchange: Exchange, result: Answer | ResolverError) -> None:
+        """To be called when a nameserver gave an answer, or data that are an error for whoever asks."""
         if self.is_logged:
             logger.debug('%s: %s gave %s', self.question, exchange.nameserver, result)
         if isinstance(result, Answer) and result.missing:
@@ -1760,14 +1765,13 @@ def aliases_text(chain: Sequence[bytes]) -> str:
     return ' → '.join(map(text, chain[1:]))
 
 
-def does_not_exist(answers: dict[Question, Answer], as_given: bytes) -> DoesNotExist:
+def does_not_exist(answers: Sequence[tuple[Question, Answer]], as_given: bytes) -> DoesNotExist:
     """The error for a name, when the answer was for it, and all that the search list makes of it, that there are no records."""
-    question = next(question for question in answers if question.fqdn == as_given)
-    answer = answers[question]
+    question, answer = next((question, answer) for question, answer in answers if question.fqdn == as_given)
     assert answer.missing is not None
     what = 'does not exist' if answer.missing is NameDoesNotExist else 'has no such record'
     via = f' (an alias: {aliases_text([as_given, *answer.aliases])})' if answer.aliases else ''
-    others = ', '.join(text(other.fqdn) for other in answers if other is not question)
+    others = ', '.join(text(other.fqdn) for other, _ in answers if other is not question)
     nor = f'; no better with the search list: {others}' if others else ''
     return answer.missing(f'{question}{via}: {what}: {answer.evidence}{nor}')
 
@@ -1816,34 +1820,34 @@ class LoopResolver:
         as_given = fqdns[0] if len(fqdns) == 1 else min(fqdns, key=len)
         if as_given != fqdns[0] and (found := await self.ask_host(as_given, qtype)):
             return found
-        answers: dict[Question, Answer] = {}
+        answers: list[tuple[Question, Answer]] = []
         by_cache_alone = self.get_host is None
         for fqdn in fqdns:
             question = Question(fqdn, qtype)
-            known = await self.known(question)
-            answer = known or await self.cache.get(question)
-            if not answer.records and not answer.missing:
+            at_hand = await self.at_hand(question)
+            answer = at_hand or await self.cache.get(question)
+            if answer.is_alias:
                 answer = await self.follow(question, answer)
-            answers[question] = answer
-            by_cache_alone = by_cache_alone and answer is known
+            answers.append((question, answer))
+            by_cache_alone = by_cache_alone and answer is at_hand
             if answer.records:
                 if by_cache_alone:
                     self.make_shortcut(name, qtype, answers)
                 return answer.records
         raise does_not_exist(answers, as_given)
 
-    def make_shortcut(self, name: str, qtype: int, answers: dict[Question, Answer]) -> None:
+    def make_shortcut(self, name: str, qtype: int, answers: Sequence[tuple[Question, Answer]]) -> None:
         """To the last of some answers of the cache: good until one of them expires, or a file of the way is looked at again."""
         now = self.loop.time()
-        until = min(self.hosts.look_again_at, *[answer.expires_at for answer in answers.values()])
+        until = min(self.hosts.look_again_at, *[answer.expires_at for _, answer in answers])
         if self.get_nameservers is None:
             until = min(until, self.resolv_conf.look_again_at)
         if now < until:
-            *passed, question = answers
-            shortcut = Shortcut([other.wire for other in passed], question.wire, answers[question].records, now, until)
+            *passed, (question, answer) = answers
+            shortcut = Shortcut([other.wire for other, _ in passed], question.wire, answer.records, now, until)
             self.cache.remember(name, qtype, shortcut)
 
-    async def known(self, question: Question) -> Answer | None:
+    async def at_hand(self, question: Question) -> Answer | None:
         """What is there already: by get_host or in the hosts file, or else in the cache."""
         now = self.loop.time()
         if self.get_host is not None or question.fqdn in self.hosts.read(now):
@@ -1865,11 +1869,11 @@ class LoopResolver:
             if answer.missing:
                 return dataclasses.replace(answer, aliases=tuple(chain[1:]))
             canonical = Question(chain[-1], question.qtype)
-            known = await self.known(canonical)
+            at_hand = await self.at_hand(canonical)
             try:
-                answer = known or await self.cache.get(canonical)
+                answer = at_hand or await self.cache.get(canonical)
             except ResolverError as error:
-                if type(error).__module__ != __name__:  # of a hook, whose errors pass as they are
+                if not str(error).startswith(f'{canonical}: '):  # of a hook, whose errors pass as they are
                     raise
                 raise with_message(error, f'{question} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
 

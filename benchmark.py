@@ -1,18 +1,20 @@
-"""Measures aiodnsresolver beside what else asyncio programs look names up with, on loopback: `python benchmark.py --help`.
+"""Measures aiodnsresolver beside what else asyncio programs look names up with, on loopback, on Linux: `python benchmark.py --help`.
 
 An NSD of our own, on the last core, has a wildcard zone. Each measurement runs in a process of its own, with all its threads on the
-first core; the peers take turns, several rounds long, and medians are shown. A round that was slow, by a loop of plain Python that is
-timed before and after, is run again, up to two more times. All peers are given the same nameserver, timeout and tries by their
-arguments, aiodnsresolver by a hook; in the rows "by resolv.conf" and "one of two nameservers dead", and getaddrinfo always, by that
-file, as services do, at port 53. Answers are checked after the clock has stopped; what is wrong or missing counts as an error, CPU and
-latencies are for each right one, and who has errors has no ratio. "queries" are those that NSD counts for a look-up, "spread" is how far
-the middle half of the rounds is apart, "ratio" is to the first line of the row. aiodnsresolver has at most 256 sockets open, its default,
-however many are in flight, and getaddrinfo as many threads as asyncio gives it. In the row of a dead nameserver each has its own
-defaults, as in a service, and the first look-up, by which some find out, is not counted.
+first core; the peers take turns, another of them being first in each round, and medians are shown. A round that was slow, by a loop of
+plain Python that is timed before and after, is run again, up to two more times. All peers are given the same nameserver, timeout and
+tries by their arguments, aiodnsresolver by a hook; in the rows "by resolv.conf" and "one of two nameservers dead", and getaddrinfo
+always, by that file, as services do, at port 53. Answers are checked after the clock has stopped; what is wrong or missing counts as an
+error, CPU and latencies are for each right one, and who has errors has no ratio. "queries" are those that NSD counts for a look-up,
+"spread" is how far the middle half of the rounds is apart, "ratio" is to the first line of the row. However many look-ups are in
+flight, aiodnsresolver has at most 256 sockets open, its default, which shows in its memory too, and getaddrinfo as many threads as
+asyncio gives it. In the row of a dead nameserver each has its own defaults, as in a service, and the first look-up, by which some find
+out, is not counted.
 """
 
 import argparse
 import asyncio
+import collections
 import contextlib
 import ctypes
 import functools
@@ -56,10 +58,6 @@ def ours(server, **options):
     resolve, _ = aiodnsresolver.Resolver(**({'get_nameservers': get_nameservers} if server else {}), **options)
     qtype = aiodnsresolver.TYPES.A
     return lambda name: resolve(name, qtype)
-
-
-def published(server):
-    return ours(server)  # in another directory, that comes first
 
 
 def aiodns(server):
@@ -138,13 +136,13 @@ PEERS = {
     'aiodns': aiodns,
     'dnspython': dnspython,
     'async_dns': async_dns,
-    PUBLISHED: published,
+    PUBLISHED: functools.partial(ours),  # from another directory, that comes first
     THREADS: getaddrinfo,
     FLOOR: floor_poller,
     'floor: add_reader': floor_reader,
 }
-POOLED = [peer for peer in PEERS if peer != THREADS]  # whose threads are few
-RESOLVERS = [peer for peer in POOLED if 'floor' not in peer]
+THREADLESS = [peer for peer in PEERS if peer != THREADS]
+RESOLVERS = [peer for peer in THREADLESS if 'floor' not in peer]
 CACHING = [peer for peer in RESOLVERS if peer != 'async_dns']
 
 
@@ -262,7 +260,7 @@ BURST, KEPT = 'burst of {:,}, ulimit -n 1024', 'memory, {:,} names cached'
 def rows(few):
     """All rows, with a fraction of the look-ups."""
     for name, in_flight, total in ((ONE, 1, 2000), (TEN, 10, 4000), (HUNDRED, 100, 6000), (THOUSAND, 1000, 10_000), (MANY, 10_000, 20_000)):
-        peers = list(PEERS) if in_flight <= 100 else POOLED
+        peers = list(PEERS) if in_flight <= 100 else THREADLESS
         yield Row(name, uncached, peers, 'CPU µs', {'in_flight': in_flight, 'total': total // few})
     yield Row(BY_FILE, uncached, [*CACHING, THREADS], 'CPU µs', {'in_flight': 100, 'total': 6000 // few}, RESOLV_CONF)
     yield Row('cached', cached, CACHING, 'CPU µs', {'total': 20_000 // few})
@@ -378,18 +376,20 @@ def measure(row, peer, server, queries, loop, directory):
 def run_row(row, rounds, earlier, measure_peer):
     """The results of as many rounds of each peer; of more, those with errors, and then those in which the machine was quickest."""
     found = {peer: [] for peer in row.peers if peer in PEERS}
+    turns = collections.deque(found)
     best = min((result['calibration'] for result in earlier), default=float('inf'))
     for number in range(rounds + 2):
-        for peer, results in list(found.items()):
-            if sum(result['calibration'] <= 1.3 * best for result in results) >= rounds:
+        for peer in list(turns):
+            if sum(result['calibration'] <= 1.3 * best for result in found[peer]) >= rounds:
                 continue
             print(f'{row.name}: {peer}, round {number + 1}', file=sys.stderr)
             result = measure_peer(row, peer)
             if result is None:
-                del found[peer]
+                turns.remove(peer)
                 continue
             best = min(best, result['calibration'])
-            results.append(result)
+            found[peer].append(result)
+        turns.rotate(-1)
     for results in found.values():
         results.sort(key=lambda result: (not result['errors'], result['calibration']))
     return [result for results in found.values() for result in results[:rounds]]
@@ -445,7 +445,7 @@ def machine():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--quick', action='store_true', help='one round with few look-ups, to see that it works')
+    parser.add_argument('--quick', action='store_true', help='one round with few look-ups, to see that it works: its figures mean nothing')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--loop', choices=['asyncio', 'uvloop'], default='asyncio')
     parser.add_argument('--only', metavar='REGEX', default='', help="the rows whose name this is found in: '^cached$'")

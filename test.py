@@ -2313,16 +2313,22 @@ async def test_what_get_host_raises_passes_as_it_is_for_an_alias_too(nameserver,
     assert caught.value is error
 
 
-async def test_what_get_nameservers_raises_passes_as_it_is_for_an_alias_too(nameserver):
-    server, error = nameserver(alias('b.example')), Blocked('b.example', 'policy')
+@pytest.mark.parametrize('error', [Blocked('b.example', 'policy'), m.DoesNotExist('policy'), KeyError('b')])
+@pytest.mark.parametrize('of', ['get_nameservers', 'transform_fqdn'])
+async def test_what_the_other_hooks_raise_passes_as_it_is_for_an_alias_too(nameserver, of, error):
+    server = nameserver(alias('b.example'))
+
+    def hook(name, fqdn):
+        if (of, fqdn) == (name, b'b.example'):
+            raise error
+        return fqdn
 
     async def get_nameservers(fqdn):
-        if fqdn == b'b.example':
-            raise error
+        hook('get_nameservers', fqdn)
         yield 1, server.at
 
-    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
-    with pytest.raises(Blocked) as caught:
+    resolve, _ = Resolver(no_host, get_nameservers, transform_fqdn=lambda fqdn: hook('transform_fqdn', fqdn))
+    with pytest.raises(type(error)) as caught:
         await resolve('www.example.com', TYPES.A)
     assert caught.value is error
 
