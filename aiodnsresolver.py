@@ -300,7 +300,7 @@ def expiring(value: Any, expires_at: float) -> Value:
         return IPv6AddressExpiresAt(str(value), expires_at)
     if isinstance(value, bytes):
         return BytesExpiresAt(value, expires_at)
-    raise ResolverError(f'get_host gave {value!r}: an ipaddress object, a tuple of them or None is needed')
+    raise TypeError(f'{value!r} is no ipaddress object')
 
 
 # --- Names -------------------------------------------------------------------------------------------------------------
@@ -858,7 +858,9 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
         if keyword == 'nameserver':
             nameservers.extend(to_nameservers(words[:1]))
         elif keyword in ('search', 'domain'):
-            found['search'] = tuple(dict.fromkeys(to_fqdns(words if keyword == 'search' else words[:1])))
+            domains = tuple(dict.fromkeys(to_fqdns(words if keyword == 'search' else words[:1])))
+            if domains or words == ['.']:  # the root: no search list
+                found['search'] = domains
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))
@@ -963,17 +965,17 @@ class FailingNameservers:
     def __init__(self) -> None:
         self.retry_at: dict[Nameserver, float] = {}
 
-    def put_last(self, nameservers: Sequence[Nameserver], now: float) -> Sequence[Nameserver]:
-        """The nameservers in the order to ask them in.
+    def choose(self, nameservers: Sequence[Nameserver], now: float) -> Nameserver:
+        """Which of some nameservers to ask next: the first that does not fail, or whose time to be tried again has come.
 
-        One whose time to be tried again has come keeps its place. If that is the first it is tried: for the next who ask it fails on.
+        One that is tried again fails on for the next who choose.
         """
         if not self.retry_at:
-            return nameservers
-        in_order = sorted(nameservers, key=lambda nameserver: now < self.retry_at.get(nameserver, now))
-        if now >= self.retry_at.get(in_order[0], math.inf):
-            self.retry_at[in_order[0]] = now + FAILING_FOR
-        return in_order
+            return nameservers[0]
+        chosen = min(nameservers, key=lambda nameserver: now < self.retry_at.get(nameserver, now))
+        if now >= self.retry_at.get(chosen, math.inf):
+            self.retry_at[chosen] = now + FAILING_FOR
+        return chosen
 
     def failed(self, nameserver: Nameserver, now: float, question: Question, error: Exception) -> None:
         if nameserver not in self.retry_at:
@@ -1818,7 +1820,7 @@ class LoopResolver:
         if not fqdns:
             return resolve_literal(name, qtype)
         as_given = fqdns[0] if len(fqdns) == 1 else min(fqdns, key=len)
-        if as_given != fqdns[0] and (found := await self.ask_host(as_given, qtype)):
+        if as_given != fqdns[0] and (found := await self.ask_host(Question(as_given, qtype))):
             return found
         answers: list[tuple[Question, Answer]] = []
         by_cache_alone = self.get_host is None
@@ -1851,7 +1853,7 @@ class LoopResolver:
         """What is there already: by get_host or in the hosts file, or else in the cache."""
         now = self.loop.time()
         if self.get_host is not None or question.fqdn in self.hosts.read(now):
-            if records := await self.ask_host(question.fqdn, question.qtype):
+            if records := await self.ask_host(question):
                 return Answer(records, min(record.expires_at for record in records))
             now = self.loop.time()
         return self.cache.kept(question, now) or answer_special(question, now)
@@ -1863,9 +1865,10 @@ class LoopResolver:
         while True:
             chain += answer.aliases
             check_chain(chain, f'{question}: the nameservers gave')
-            expires_at = min(expires_at, answer.expires_at)
             if answer.records:
-                return Answer(tuple(expiring_by(record, expires_at) for record in answer.records), expires_at)
+                records = tuple(expiring_by(record, expires_at) for record in answer.records)
+                return Answer(records, min(record.expires_at for record in records))
+            expires_at = min(expires_at, answer.expires_at)
             if answer.missing:
                 return dataclasses.replace(answer, aliases=tuple(chain[1:]))
             canonical = Question(chain[-1], question.qtype)
@@ -1873,20 +1876,28 @@ class LoopResolver:
             try:
                 answer = at_hand or await self.cache.get(canonical)
             except ResolverError as error:
-                if not str(error).startswith(f'{canonical}: '):  # of a hook, whose errors pass as they are
-                    raise
+                if type(error).__module__ != __name__ or not str(error).startswith(f'{canonical}: '):
+                    raise  # of a hook, whose errors pass as they are
                 raise with_message(error, f'{question} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
 
-    async def ask_host(self, fqdn: bytes, qtype: int) -> tuple[Value, ...]:
+    async def ask_host(self, question: Question) -> tuple[Value, ...]:
         """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""
         if self.get_host is None:
             now = self.loop.time()
-            return to_addresses(self.hosts.read(now).get(fqdn, ()), qtype, now)
-        found = await self.get_host(fqdn, qtype)
+            return to_addresses(self.hosts.read(now).get(question.fqdn, ()), question.qtype, now)
+        coroutine = self.get_host(question.fqdn, question.qtype)
+        if not hasattr(coroutine, '__await__'):
+            raise ResolverError(f'{question}: get_host gave {coroutine!r}: it has to be a coroutine function (async def)')
+        found = await coroutine
         if found is None:
             return ()
         now = self.loop.time()
-        return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
+        try:
+            return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
+        except TypeError as error:
+            raise ResolverError(
+                f'{question}: get_host gave {found!r}, where an ipaddress object, a tuple of them or None is needed: {error}'
+            ) from error
 
     async def ask_by_resolv_conf(self, question: Question) -> Answer:
         """Puts a question to the nameservers of resolv.conf, one at a time."""
@@ -1903,10 +1914,13 @@ class LoopResolver:
                 first = next(self.rotation) % len(nameservers)
                 nameservers = nameservers[first:] + nameservers[:first]
             for _round in range(conf.attempts):
-                for nameserver in self.failing.put_last(nameservers, now):
+                unasked = list(nameservers)
+                while unasked:
+                    nameserver = self.failing.choose(unasked, now)
+                    unasked.remove(nameserver)
                     if answer := await inquiry.ask(timeout, (nameserver,)):
                         return answer
-                now = self.loop.time()
+                    now = self.loop.time()
             return inquiry.conclude()
         finally:
             inquiry.close()
@@ -1955,7 +1969,7 @@ def Resolver(  # noqa: N802
     transform_fqdn: gives the name in a query the case of its letters. By default it is drawn by chance, against forged replies; with
         `lambda fqdn: fqdn` it stays as it is.
     timeout: seconds for each try of a nameserver of resolv.conf, in place of what stands there (by default 0.5).
-    max_sockets: how many sockets, one for each query, are open at the same time; further look-ups wait for their turn.
+    max_sockets: how many sockets, one for each query, are open at the same time in one loop; further look-ups wait for their turn.
     max_cache_size: how many answers are kept; beyond, the one whose last use is longest ago goes.
 
     Raises ValueError for a number that makes no sense, TypeError for a hook that is no function.

@@ -468,6 +468,7 @@ async def test_a_name_that_cannot_be_is_refused_and_nothing_is_sent(nameserver, 
     with pytest.raises(m.InvalidName, match=re.escape(says)) as caught:
         await resolve(name, TYPES.A)
     assert not isinstance(caught.value, UnicodeError)
+    assert isinstance(caught.value.__cause__, UnicodeError) == ('ASCII' in says)
     assert server.queries == []
 
 
@@ -849,6 +850,7 @@ def test_a_reply_without_records_is_read(data, missing, expires_at):  # RFC 2308
         (wire(authority=[SOA], flags=dns.flags.TC | dns.flags.RA), m.TemporaryResolverError, 'truncated'),
         (wire(A1)[:-5] + b'\3' + wire(A1)[-4:-1], m.BadAddress, '3 octets, where an address has 4'),
         (wire('? 5 IN CNAME b.example.', 'b.example. 1 IN A 192.0.2.1')[:-5] + b'\3' + b'abc', m.BadAddress, 'b.example'),
+        (wire(A1, '? 5 IN A 192.0.2.2')[:-5] + b'\3' + b'abc', m.BadAddress, '3 octets'),
         (wire('? 5 IN CNAME www.example.com.'), m.AliasChainTooLong, 'loop of aliases: www.example.com → www.example.com'),
         (wire('? 5 IN CNAME b.example.', 'b.example. 5 IN CNAME www.EXAMPLE.com.'), m.AliasChainTooLong, 'loop'),
         (wire('? 5 IN CNAME n0.example.', *(f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(16))), m.AliasChainTooLong, 'more than 16'),
@@ -1012,6 +1014,8 @@ with contextlib.suppress(ImportError):
         (['search . a..b c.example\n'], {'search': (b'c.example',)}),
         (['search a.example b.example A.example.\n'], {'search': (b'a.example', b'b.example')}),
         (['search\n'], {'search': ()}),
+        (['search a.example\n', 'search\n', 'search a..b\n', 'domain'], {'search': (b'a.example',)}),
+        (['search a.example\n', 'search .\n'], {'search': ()}),
         (['options ndots:5 timeout:3 attempts:2 rotate no-reload randomize-case:0\n'],
          {'ndots': 5, 'timeout': 3, 'attempts': 2, 'rotate': True, 'reload': False, 'randomize_case': False}),
         (['options ndots:99 timeout:0\n', 'options attempts:99\n'], {'ndots': 15, 'timeout': 1, 'attempts': 5}),
@@ -1191,27 +1195,27 @@ async def test_the_files_are_opened_by_the_names_and_modes_that_existing_suites_
 # --- Failing nameservers ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_nameserver_that_failed_is_put_last_until_one_query_tries_it_again(caplog):
+def test_a_nameserver_that_failed_is_asked_last_until_one_query_tries_it_again(caplog):
     caplog.set_level(logging.INFO)
     one, two = m.to_nameserver('192.0.2.1', 53), m.to_nameserver('192.0.2.2', 53)
     question, timeout = m.Question(b'www.example.com', TYPES.A), m.ResolverTimeout('timed out after 1 s')
     failing = m.FailingNameservers()
-    assert list(failing.put_last([one, two], 0)) == [one, two]
+    assert failing.choose([one, two], 0) == one
     failing.failed(one, 10, question, timeout)
     failing.failed(one, 11, question, timeout)
     assert [record.levelname for record in caplog.records] == ['WARNING']
-    assert failing.put_last([one, two], 40.9) == [two, one]
-    assert failing.put_last([one, two], 41) == [one, two]  # tried again
-    assert failing.put_last([one, two], 41) == [two, one]  # but by one
-    assert failing.put_last([two, one], 72) == [two, one]  # not by him who asks another first
-    assert failing.put_last([one, two], 72) == [one, two]
+    assert failing.choose([one, two], 40.9) == two
+    assert failing.choose([one, two], 41) == one  # tried again
+    assert failing.choose([one, two], 41) == two  # but by one
+    assert failing.choose([two, one], 72) == two  # not by him who asks another first
+    assert failing.choose([one, two], 72) == one
     failing.failed(one, 11, question, timeout)
     failing.failed(two, 42, question, timeout)
-    assert failing.put_last([one, two], 42) == [one, two]
-    assert failing.put_last([one], 99) == [one]
+    assert failing.choose([one, two], 42) == one
+    assert failing.choose([one], 99) == one
     assert failing.retry_at[two] == 72  # which is not in this list, and so is not tried
     failing.answered(one, question)
-    assert failing.put_last([two, one], 42) == [one, two]
+    assert failing.choose([two, one], 42) == one
     failing.answered(one, question)
     assert [(record.levelname, record.getMessage()) for record in caplog.records[1:]] == [
         ('WARNING', 'nameserver 192.0.2.2:53 timed out after 1 s (www.example.com A), and for 30 s the others are asked first'),
@@ -1460,8 +1464,9 @@ def test_a_loop_without_add_reader_is_an_error_that_says_what_to_do():
     async def scenario():
         descriptors = descriptors_now()
         resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 53))))
-        with pytest.raises(m.ResolverError, match=r'WithoutReaders has no add_reader.*uvloop'):
+        with pytest.raises(m.ResolverError, match=r'WithoutReaders has no add_reader.*uvloop') as caught:
             await resolve('www.example.com', TYPES.A)
+        assert isinstance(caught.value.__cause__, NotImplementedError)
         assert descriptors_now() == descriptors
 
     run(scenario(), WithoutReaders)
@@ -1588,6 +1593,7 @@ async def test_nonsense_from_get_nameservers_is_an_error_that_shows_it(clock, gi
     with pytest.raises(m.ResolverError, match=re.escape(says)) as caught:
         await resolve('www.example.com', TYPES.A)
     assert str(caught.value).startswith('www.example.com A: get_nameservers yielded ')
+    assert isinstance(caught.value.__cause__, (TypeError, ValueError, OverflowError))
 
 
 async def test_a_timeout_may_be_any_number_and_spoils_no_equal_one(nameserver):
@@ -1796,12 +1802,12 @@ async def test_what_a_get_host_gives_with_an_expiry_keeps_it_and_what_has_none_e
         assert address.expires_at == expires_at
 
 
-async def test_what_a_get_host_gives_for_an_alias_expires_with_the_first_of_all_that_was_used(nameserver):
+async def test_what_a_get_host_gives_for_an_alias_expires_with_that_at_the_latest(nameserver):
     async def get_host(fqdn, qtype):
-        return (IPv4AddressExpiresAt('192.0.2.1', 1005), IPv4AddressExpiresAt('192.0.2.2', 1010)) if fqdn == b'b.example' else None
+        return (IPv4AddressExpiresAt('192.0.2.1', 1005), IPv4AddressExpiresAt('192.0.2.2', 1030)) if fqdn == b'b.example' else None
 
     resolve, _ = resolver_for(nameserver(alias('b.example')), get_host=get_host)
-    assert [address.expires_at for address in await resolve('www.example.com', TYPES.A)] == [1005, 1005]
+    assert [address.expires_at for address in await resolve('www.example.com', TYPES.A)] == [1005, 1020]
 
 
 async def test_what_expires_while_a_get_host_takes_its_time_is_asked_for_again(nameserver):
@@ -1820,9 +1826,10 @@ async def test_a_get_host_that_gives_something_else_is_an_error_that_shows_it(cl
     async def get_host(fqdn, qtype):
         return '192.0.2.1'
 
-    resolve, _ = Resolver(get_host=get_host, get_nameservers=sets())
-    with pytest.raises(m.ResolverError, match="get_host gave '192.0.2.1'"):
-        await resolve('www.example.com', TYPES.A)
+    for hook, says in ((get_host, "where an ipaddress object, .* '192.0.2.1' is no ipaddress object"), (lambda *_: None, 'async def')):
+        resolve, _ = Resolver(get_host=hook, get_nameservers=sets())
+        with pytest.raises(m.ResolverError, match=f'www.example.com A: get_host gave .*{says}'):
+            await resolve('www.example.com', TYPES.A)
 
 
 @pytest.mark.parametrize(
@@ -2186,6 +2193,24 @@ async def test_each_query_has_an_id_a_port_and_a_case_of_its_own(nameserver):
     assert parse(server.queries[0][3])[1:9] == (0, 0, 0, 0, 1, 0, 0, 0)
 
 
+async def test_in_a_set_and_in_a_retry_each_query_has_an_id_and_a_case_of_its_own(nameserver):
+    server = nameserver(silence)
+    resolve, _ = Resolver(no_host, sets(*[(1, server.at, server.at)] * 5))
+    with pytest.raises(m.ResolverTimeout):
+        await resolve('www.some-longer-name.example.com', TYPES.A)
+    assert [len({key(query) for query in server.queries}) for key in (lambda q: q[3][:2], lambda q: q[0])] == [10, 10]
+
+
+async def test_ids_and_cases_are_of_the_systems_own_randomness(nameserver):
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(server)
+    with unittest.mock.patch('aiodnsresolver.os.urandom', lambda count: bytes([0x12, 0x34, *[0xFF] * count][:count])):
+        await resolve('www.example.com', TYPES.A)
+        assert mix_case(b'abcd') == b'aBCD'
+    ((name, _, _, wire, _),) = server.queries
+    assert (name, wire[:2]) == ('WWW.EXAMPLE.COM', b'\x12\x34')
+
+
 async def test_a_bad_address_is_raised_at_once_and_is_no_matter_of_another_nameserver(nameserver):
     server = nameserver(edited(lambda data: bytes(data[:-5]) + b'\3' + bytes(data[-3:])))
     resolve, _ = resolver_for(server)
@@ -2285,15 +2310,21 @@ async def test_what_an_alias_leads_to_is_asked_for_by_the_same_type(nameserver):
 
 
 async def test_the_expiry_over_a_chain_is_that_of_its_first_link_to_expire(nameserver):
-    server = nameserver(alias('b.example', ttl=5), a('192.0.2.1', ttl=100))
+    server = nameserver(alias('b.example', ttl=5), alias('c.example', ttl=50), a('192.0.2.1', ttl=100))
     resolve, _ = resolver_for(server)
-    (address,) = await resolve('www.example.com', TYPES.A)
-    assert address.expires_at == now() + 5
-    (address,) = await resolve('b.example', TYPES.A)
-    assert address.expires_at == now() + 100
+    for name, ttl in (('www.example.com', 5), ('b.example', 50), ('c.example', 100)):
+        (address,) = await resolve(name, TYPES.A)
+        assert address.expires_at == now() + ttl
     await asyncio.sleep(5)
     await resolve('www.example.com', TYPES.A)
-    assert server.names == ['www.example.com', 'b.example', 'www.example.com']
+    assert server.names == ['www.example.com', 'b.example', 'c.example', 'www.example.com']
+
+
+async def test_at_the_end_of_a_chain_over_replies_each_record_keeps_its_own_expiry_but_no_more_than_the_aliases(nameserver):
+    server = nameserver(alias('b.example', ttl=25), reply('? 20 IN A 192.0.2.1', '? 30 IN A 192.0.2.2'))
+    resolve, _ = resolver_for(server)
+    assert [address.expires_at - now() for address in await resolve('www.example.com', TYPES.A)] == [20, 25]
+    assert [address.expires_at - now() for address in await resolve('b.example', TYPES.A)] == [20, 30]
 
 
 class Blocked(m.DoesNotExist):
@@ -2313,7 +2344,7 @@ async def test_what_get_host_raises_passes_as_it_is_for_an_alias_too(nameserver,
     assert caught.value is error
 
 
-@pytest.mark.parametrize('error', [Blocked('b.example', 'policy'), m.DoesNotExist('policy'), KeyError('b')])
+@pytest.mark.parametrize('error', [Blocked('b.example', 'policy'), Blocked('b.example A:', 'no'), m.DoesNotExist('policy'), KeyError('b')])
 @pytest.mark.parametrize('of', ['get_nameservers', 'transform_fqdn'])
 async def test_what_the_other_hooks_raise_passes_as_it_is_for_an_alias_too(nameserver, of, error):
     server = nameserver(alias('b.example'))
@@ -2418,6 +2449,14 @@ async def test_an_error_on_the_way_of_an_alias_names_what_was_asked_for(nameserv
         await resolve('www.example.com', TYPES.A)
     assert str(caught.value) == f'www.example.com A (an alias: b.example): b.example A: {server.text} answered SERVFAIL'
     assert caught.value.rcode == 2
+
+
+async def test_an_error_on_the_way_of_an_alias_keeps_its_cause(nameserver):
+    server = nameserver(lambda query: [alias('b.example')(query), Scripted.close])
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+    with pytest.raises(m.NameserverRefused, match='an alias: b.example') as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
 async def test_a_loop_in_one_reply_is_an_error_that_names_the_nameserver(nameserver):
@@ -2663,6 +2702,17 @@ async def test_when_its_time_has_come_one_query_tries_a_failed_nameserver_and_no
     assert one.names == ['first.example', 'n0.example']
 
 
+async def test_when_the_time_of_several_has_come_each_is_tried_by_one_query(nameserver):
+    one, two, good = (nameserver(reply, address=f'127.0.0.{i}') for i, reply in ((1, silence), (2, silence), (3, a('192.0.2.1'))))
+    with system(one, two, good):
+        resolve, _ = Resolver()
+        await resolve('first.example', TYPES.A)
+        await asyncio.sleep(31)
+        started = now()
+        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(50)))
+    assert (one.names[1:], two.names[1:], now() - started) == (['n0.example'], ['n1.example'], 0.5)
+
+
 async def test_those_who_waited_for_their_turn_ask_by_what_is_known_when_it_comes(nameserver):
     one, two = nameserver(silence), nameserver(a('192.0.2.1'), address='127.0.0.2')
     with system(one, two):
@@ -2671,6 +2721,16 @@ async def test_those_who_waited_for_their_turn_ask_by_what_is_known_when_it_come
         await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(500)))
     assert now() == started + 0.5
     assert len(one.queries) == 10
+
+
+async def test_a_nameserver_that_cannot_be_reached_is_remembered(nameserver, caplog):
+    good = nameserver(a('192.0.2.1'))
+    with files(hosts='', resolv_conf='nameserver fe80::1%nowhere\nnameserver 127.0.0.1'), redirected(lambda ip, port: (ip, good.at[1])):
+        resolve, _ = Resolver()
+        for i in range(2):
+            await resolve(f'n{i}.example', TYPES.A)
+    (warning,) = caplog.messages
+    assert f'nameserver [fe80::1%nowhere]:{good.at[1]} cannot be asked' in warning
 
 
 async def test_a_nameserver_that_is_back_with_an_error_that_is_the_names_fault_is_back(nameserver):
@@ -3705,7 +3765,7 @@ def test_a_resolver_works_in_one_loop_after_another_each_with_a_cache_of_its_own
     resolve, clear_cache = Resolver(get_host=get_host, get_nameservers=get_nameservers)
     for loop_factory in LOOPS * 2:
         run(scenario(), loop_factory)
-        clear_cache()
+    clear_cache()
     assert count == [1] * len(at)
 
 
@@ -3813,6 +3873,13 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ('500\n', '')
+
+
+async def test_nothing_is_logged_for_an_answer_when_the_level_is_off(nameserver, caplog, monkeypatch):
+    caplog.set_level(logging.WARNING, logger='aiodnsresolver')
+    monkeypatch.setattr(m.logger, 'debug', None)
+    resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
+    await resolve('www.example.com', TYPES.A)
 
 
 async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
@@ -4504,6 +4571,9 @@ class TestSuiteThatExists(unittest.TestCase):
                 self.run_in_loop(silent)
         assert real_call_at == LOOP.call_at
         self.run_in_loop(resolve('another.domain', TYPES.A))
+        with unittest.mock.patch.object(LOOP, 'time', lambda: real_time() + 7200):  # in the resolver that has been used before
+            (address,) = self.run_in_loop(resolve('some.domain', TYPES.A))
+        assert address.expires_at > real_time() + 7200 + 3590
 
     def test_a_look_up_that_is_cancelled_at_every_possible_moment(self):
         self.patch_open()
@@ -4805,6 +4875,14 @@ def test_the_command_prints_addresses_or_says_why_not(nsd, args, status, out, er
     assert found[0] == status
     assert re.fullmatch(out, found[1])
     assert re.fullmatch(err, found[2])
+
+
+def test_the_status_of_the_command_is_0_when_one_family_is_found_and_the_other_is_not_to_be_known(capsys):
+    async def scenario():
+        return m.print_results('x', {TYPES.A: (IPv4AddressExpiresAt('192.0.2.1', now()),), TYPES.AAAA: m.ResolverTimeout('x AAAA: why')}, 1)
+
+    assert run(scenario()) == 0
+    assert capsys.readouterr() == ('0\tA\tx\t192.0.2.1\n', 'x AAAA: why\n')
 
 
 @pytest.mark.parametrize(
