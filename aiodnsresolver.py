@@ -110,6 +110,7 @@ IN = 1  # the class of the Internet
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_NAME = 255  # octets on the wire: two more than in dotted form
 MAX_DATAGRAM = 65535
+MAX_LETTERS = 4 * MAX_NAME  # of a name before it is put into ASCII, which takes time by the square of them
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
 MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: what starts to exist is to be seen soon
@@ -327,6 +328,8 @@ def to_fqdn(name: str) -> bytes:
     """
     if PLAIN_NAME.fullmatch(name) and len(name) <= MAX_NAME - 2:
         return name.lower().encode()
+    if len(name) > MAX_LETTERS:
+        raise InvalidName(f'{name[:MAX_LABEL]!r}… is no name: it has {len(name)} letters')
     labels = DOTS.split(name)
     if len(labels) > 1 and not labels[-1]:
         labels.pop()
@@ -337,6 +340,8 @@ def to_fqdn(name: str) -> bytes:
 
 
 def to_label(label: str, name: str) -> bytes:
+    if len(label) > MAX_NAME:
+        raise InvalidName(f'{name!r} is no name: one of its labels has {len(label)} letters, and {MAX_LABEL} octets are the most')
     try:
         octets = label.encode('ascii' if label.isascii() else 'idna').lower()
     except UnicodeError as error:
@@ -818,7 +823,7 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     if isinstance(address, ipaddress.IPv4Address):
         return Nameserver(socket.AF_INET, str(address), port, '', (str(address), port))
     host, _, zone = str(address).partition('%')
-    if not re.fullmatch('[0-9]{1,9}|[!-~]*[!-/:-~][!-~]*', zone or '0'):
+    if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', zone or '0'):
         raise ValueError(f'{zone!r} is no zone')
     return Nameserver(socket.AF_INET6, host, port, zone, None if zone else (host, port))
 
@@ -880,7 +885,7 @@ def parse_option(word: str) -> dict[str, Any]:
     bounds = {'ndots': (0, 15), 'timeout': (1, 30), 'attempts': (1, 5)}
     if name in bounds and value.isascii() and value.isdigit():
         low, high = bounds[name]
-        return {name: max(low, min(high, int(value[:9])))}
+        return {name: max(low, min(high, int(value.lstrip('0')[:9] or 0)))}
     return flags.get(word, {})
 
 
@@ -960,7 +965,7 @@ def to_addresses(words: Iterable[str], qtype: int, expires_at: float) -> tuple[A
 
 
 class FailingNameservers:
-    """Which nameservers of resolv.conf fail, and when each is tried again; until then the others are asked first."""
+    """Which nameservers of resolv.conf fail, and when each is tried again; until then it is asked last."""
 
     def __init__(self) -> None:
         self.retry_at: dict[Nameserver, float] = {}
@@ -979,7 +984,7 @@ class FailingNameservers:
 
     def failed(self, nameserver: Nameserver, now: float, question: Question, error: Exception) -> None:
         if nameserver not in self.retry_at:
-            logger.warning('nameserver %s %s (%s), and for %s s the others are asked first', nameserver, error, question, FAILING_FOR)
+            logger.warning('nameserver %s %s (%s): for %s s it is asked last', nameserver, error, question, FAILING_FOR)
         self.retry_at[nameserver] = now + FAILING_FOR
 
     def answered(self, nameserver: Nameserver, question: Question) -> None:
@@ -1130,13 +1135,15 @@ class Poller:
 
     def end_after(self, timeout: float, future: asyncio.Future[Any], now: float) -> None:
         """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
+        if self.timer is not None and self.timer_at < now:
+            self.timer.cancel()  # which may never go off, when somebody had his own clock in the loop: what is due is ended here
+            self.tick()
         deadline = now + timeout
         if len(self.deadlines) > 2 * len(self.watched) + 100:
             self.deadlines = [entry for entry in self.deadlines if not entry[2].done()]
             heapq.heapify(self.deadlines)
         heapq.heappush(self.deadlines, (deadline, next(self.serial), future))
-        # A timer that should have gone off may never do so: somebody may have had his own clock in the loop for a while.
-        if deadline < self.timer_at or self.timer_at < now:
+        if deadline < self.timer_at:
             self.set_timer(deadline)
 
     def set_timer(self, when: float) -> None:
@@ -1158,17 +1165,22 @@ class Poller:
         epoll = new_epoll()
         try:
             self.loop.add_reader(epoll.fileno(), self.dispatch)
-        except NotImplementedError as error:
+        except (NotImplementedError, AttributeError) as error:  # the second: a selector that is no file itself
             epoll.close()
             raise ResolverError(
-                f'{type(self.loop).__name__} has no add_reader, without which no nameserver can be asked: '
-                'run asyncio on a SelectorEventLoop, or on uvloop'
+                f'{type(self.loop).__name__} has no add_reader, or this system neither epoll nor kqueue, without which no nameserver '
+                'can be asked: run asyncio on a SelectorEventLoop or on uvloop, on Linux, macOS or BSD'
             ) from error
         self.epoll = epoll
 
     def stop_if_idle(self) -> None:
         if self.timer is None and not self.watched and self.epoll is not None and not self.loop.is_closed():
             self.loop.remove_reader(self.epoll.fileno())
+            self.close()
+
+    def close(self) -> None:
+        """To be called when the loop is closed."""
+        if self.epoll is not None:
             self.epoll.close()
             self.epoll = None
 
@@ -1181,8 +1193,8 @@ class Poller:
 class Lender(Protocol):
     """Who holds turns that he can do without."""
 
-    def give_up_all(self) -> None:
-        """Gives all turns back."""
+    def give_up_spare(self) -> None:
+        """Gives these turns back."""
 
 
 class Turns:
@@ -1247,9 +1259,9 @@ class Turns:
             settle(turn, granted)
 
     def lend(self, lender: Lender) -> None:
-        """To be called by who waits for something else than a socket, and what that is may itself be waiting for a turn.
+        """To be called by who goes to wait, and does not need all the turns that he holds for that.
 
-        When others wait for the turns that he holds, he is to give them up, unless he takes himself out of `lenders` before.
+        When others wait for a turn, he is to give these up, unless he takes himself out of `lenders` before.
         """
         self.lenders[lender] = None
         if self.queue and not self.is_call_due:
@@ -1260,8 +1272,9 @@ class Turns:
         """Has turns given back that were lent, as long as somebody waits for one."""
         self.is_call_due = False
         while self.queue and self.lenders:
-            lender, _ = self.lenders.popitem()
-            lender.give_up_all()
+            lender = next(iter(self.lenders))
+            del self.lenders[lender]
+            lender.give_up_spare()
 
     def found_shortage(self, own: int) -> bool:
         """To be called when the system refuses a socket: no more are to be had than the others have, if there are others."""
@@ -1422,18 +1435,24 @@ class Inquiry:
         self.timeout_to_start: float | None = None  # of the set that is waited for, as long as nothing of it was sent
 
     def close(self) -> None:
-        self.give_up_all()
-        # What is left is not to be for the garbage collector: errors know the frames they went through, and these their Inquiry.
+        self.keep()
         self.in_set.clear()
+        self.give_up_spare()
+        # What is left is not to be for the garbage collector: errors know the frames they went through, and these their Inquiry.
         self.failures.clear()
         self.result = None
 
-    def give_up_all(self) -> None:
-        for exchange in self.exchanges:
-            exchange.close()
-        self.exchanges.clear()
-        held, self.turns_held = self.turns_held, 0
-        self.turns.give_back(held)
+    def give_up_spare(self) -> None:
+        """Closes all sockets but those of the set that is waited for, and gives all turns back but theirs."""
+        for exchange in [exchange for exchange in self.exchanges if exchange not in self.in_set]:
+            self.give_up(exchange)
+        spare = self.turns_held - len(self.exchanges)
+        self.turns_held -= spare
+        self.turns.give_back(spare)
+
+    def give_up(self, exchange: Exchange) -> None:
+        del self.exchanges[exchange]
+        exchange.close()
 
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> Answer | None:
         """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
@@ -1447,6 +1466,8 @@ class Inquiry:
             if self.in_set:
                 has_waited = True
                 self.timeout_to_start, self.woken = timeout, self.poller.loop.create_future()
+                if self.turns_held > len(self.in_set):
+                    self.lend()
                 self.poller.post()
                 await self.woken
         if isinstance(self.result, Answer):
@@ -1469,6 +1490,7 @@ class Inquiry:
 
     def end_set(self, timeout: float) -> None:
         """The time of a set is up, or all of it is out."""
+        self.keep()
         for exchange in list(self.in_set):
             if exchange.fd in self.poller.outbox:
                 self.rule_out(exchange, socket_error(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))))
@@ -1477,7 +1499,7 @@ class Inquiry:
         self.in_set.clear()
 
     def lend(self) -> None:
-        """Until `keep`, who needs what is held here may have it: the hook is awaited, and it may be waiting for just him."""
+        """Until `keep`, others may have the turns that are spare: while a hook is awaited, which may be waiting for just them, or a set."""
         self.turns.lend(self)
 
     def keep(self) -> None:
@@ -1533,17 +1555,14 @@ class Inquiry:
         return self.turns.found_shortage(self.turns_held)
 
     def give_up_oldest(self) -> None:
-        oldest = next(iter(self.exchanges))
-        del self.exchanges[oldest]
-        oldest.close()
+        self.give_up(next(iter(self.exchanges)))
 
     def rule_out(self, exchange: Exchange, error: TemporaryResolverError) -> None:
         """To be called when a nameserver is of no use for the question."""
         self.note_failure(exchange.nameserver, error)
-        if isinstance(error, ResponseCodeError) and not is_fault_of_nameserver(error):
+        if not isinstance(error, OSError) and not is_fault_of_nameserver(error):
             self.note_sign_of_life(exchange)
-        del self.exchanges[exchange]
-        exchange.close()
+        self.give_up(exchange)
         if exchange in self.in_set:
             del self.in_set[exchange]
             if not self.in_set:
@@ -1562,6 +1581,7 @@ class Inquiry:
     def wake(self) -> None:
         if self.woken is not None and not self.woken.done():
             self.woken.set_result(None)
+            self.keep()
 
     def note_sign_of_life(self, exchange: Exchange) -> None:
         """A nameserver that replies in time is back, be it with an error that is the fault of the name."""
@@ -1581,10 +1601,11 @@ class Inquiry:
         times = collections.Counter(f'{nameserver} {error}' for nameserver, error in self.failures)
         found = [what if count == 1 else f'{what} ({count} times)' for what, count in times.items()]
         if self.case_lost_by:
+            by_file = '' if self.failing is None else '"options randomize-case:0" in resolv.conf or '
             found.append(
                 f'a reply of {" and ".join(map(str, self.case_lost_by))} was ignored, since the letters of its question are not in the '
-                'case they were sent in: if that is how this nameserver is, turn the mixing of the case off, by "options randomize-case:0" '
-                'in resolv.conf or Resolver(transform_fqdn=lambda fqdn: fqdn)'
+                'case they were sent in: if that is how this nameserver is, turn the mixing of the case off, by '
+                f'{by_file}Resolver(transform_fqdn=lambda fqdn: fqdn)'
             )
         last = self.failures[-1][1]
         error = with_message(last, f'{self.question}: {"; ".join(found)}')
@@ -1928,12 +1949,13 @@ class LoopResolver:
     async def ask_by_hook(self, question: Question) -> Answer:
         """Puts a question to the nameservers that get_nameservers yields, a set at a time."""
         assert self.get_nameservers is not None
-        sets = self.get_nameservers(question.fqdn)
-        if not hasattr(sets, 'aclose'):
-            raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
         turns_held = self.turns.take_free(1) or await self.turns.take(1)
         inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.set_case, None)
+        sets: Any = None
         try:
+            sets = self.get_nameservers(question.fqdn)
+            if not hasattr(sets, 'aclose'):
+                raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
             inquiry.lend()
             async for given in sets:
                 inquiry.keep()
@@ -1943,10 +1965,9 @@ class LoopResolver:
                 inquiry.lend()
             return inquiry.conclude()
         finally:
-            inquiry.keep()
             inquiry.close()
             # One that runs cannot be closed: this coroutine is, by hand, while the hook awaits (before Python 3.13).
-            if not getattr(sets, 'ag_running', False):  # pragma: no branch
+            if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):  # pragma: no branch
                 await sets.aclose()
 
 
@@ -1987,8 +2008,8 @@ def Resolver(  # noqa: N802
 
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
         for other in list(in_loop):  # a copy: other threads may have loops of theirs
-            if other.is_closed():
-                in_loop.pop(other, None)
+            if other.is_closed() and (resolver := in_loop.pop(other, None)):
+                resolver.poller.close()
         resolver = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
         in_loop[loop] = resolver
         return resolver
@@ -2072,7 +2093,7 @@ def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--timeout', type=parse_timeout, metavar='SECONDS', help='for each try (0.5)')
     parser.add_argument('--version', action='version', version=__version__)
-    options = parser.parse_args(args)
+    options = parser.parse_intermixed_args(args)
     options.qtypes = [qtype for qtype in (TYPES.A, TYPES.AAAA) if qtype.name in options.words + options.families] or [TYPES.A, TYPES.AAAA]
     options.names = [word for word in options.words if word not in ('A', 'AAAA')]
     if not options.names:

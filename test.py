@@ -445,7 +445,8 @@ def test_a_name_as_it_goes_into_queries(name, fqdn):
         ('example..', 'empty label'),
         ('a' * 64 + '.example', '64 octets'),
         ('ü' * 64 + '.example', 'cannot be written in ASCII'),
-        ('ü' * 5000, 'cannot be written in ASCII'),
+        ('ü' * 300 + '.example', 'one of its labels has 300 letters'),
+        (''.join(map(chr, range(0x4E00, 0x4E00 + 5000))), 'it has 5000 letters'),  # for which the codec takes seconds
         ('.'.join([L63, L63, L63, 'b' * 62]), '254 octets, and 253 is the most'),
         ('.'.join([L63, L63, L63, 'b' * 62, '']), '254 octets, and 253 is the most'),
         ('www example.com', 'a space'),
@@ -1020,6 +1021,7 @@ with contextlib.suppress(ImportError):
          {'ndots': 5, 'timeout': 3, 'attempts': 2, 'rotate': True, 'reload': False, 'randomize_case': False}),
         (['options ndots:99 timeout:0\n', 'options attempts:99\n'], {'ndots': 15, 'timeout': 1, 'attempts': 5}),
         (['options timeout:99 attempts:0 ndots:0'], {'timeout': 30, 'attempts': 1, 'ndots': 0}),
+        (['options ndots:00000000005 timeout:000'], {'ndots': 5, 'timeout': 1}),
         (['options ndots: timeout:x attempts:-1 ndots:² edns0 randomize-case:1 trust-ad timeout:1e9'], {}),
         (['options timeout:' + '9' * 10000], {'timeout': 30}),
     ],
@@ -1218,7 +1220,7 @@ def test_a_nameserver_that_failed_is_asked_last_until_one_query_tries_it_again(c
     assert failing.choose([two, one], 42) == one
     failing.answered(one, question)
     assert [(record.levelname, record.getMessage()) for record in caplog.records[1:]] == [
-        ('WARNING', 'nameserver 192.0.2.2:53 timed out after 1 s (www.example.com A), and for 30 s the others are asked first'),
+        ('WARNING', 'nameserver 192.0.2.2:53 timed out after 1 s (www.example.com A): for 30 s it is asked last'),
         ('INFO', 'nameserver 192.0.2.1:53 answered www.example.com A: it is back'),
     ]
 
@@ -1427,17 +1429,28 @@ async def test_the_poller_keeps_no_heap_of_futures_that_are_over(clock):
     assert len(poller.deadlines) < 110
 
 
-async def test_a_timer_that_never_went_off_is_set_again(clock):
+async def test_what_a_timer_should_have_ended_that_never_went_off_is_ended_with_the_next(clock):
     loop = asyncio.get_running_loop()
     poller = m.Poller(loop)
-    one, two = loop.create_future(), loop.create_future()
+    one, two, three = (loop.create_future() for _ in range(3))
     poller.end_after(1, one, loop.time())
+    poller.end_after(4, three, loop.time())
     poller.timer.cancel()  # as where a test had its own call_at in the loop for a while
     await asyncio.sleep(2)
-    poller.end_after(1, two, loop.time())
-    await asyncio.sleep(2)
-    assert one.done()
-    assert two.done()
+    poller.end_after(30, two, loop.time())
+    assert (one.done(), two.done(), three.done()) == (True, False, False)
+    await three
+    assert loop.time() == 1004
+    await two
+    assert loop.time() == 1032
+
+
+async def test_a_system_without_epoll_and_kqueue_is_an_error_that_says_so(clock, monkeypatch):
+    monkeypatch.setattr(m, 'new_epoll', m.Selector)
+    monkeypatch.setattr(m.selectors, 'DefaultSelector', m.selectors.SelectSelector)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 53))))
+    with pytest.raises(m.ResolverError, match='neither epoll nor kqueue'):
+        await resolve('www.example.com', TYPES.A)
 
 
 async def test_a_poller_that_cannot_watch_is_not_left_in_the_loop(clock, monkeypatch):
@@ -1997,6 +2010,21 @@ async def test_nameservers_are_chosen_when_the_turn_of_a_look_up_has_come(namese
     assert chosen_at == [1000, 1000, 1000.5, 1000.5, 1001, 1001]
 
 
+async def test_a_hook_is_not_called_for_who_is_cancelled_before_his_turn(nameserver):
+    server, called = nameserver(after(0.5, a('192.0.2.1'))), []
+
+    def get_nameservers(fqdn):
+        called.append(fqdn)
+        return sets((1, server.at))(fqdn)
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=1)
+    first, second, third = (asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in 'abc')
+    await asyncio.sleep(0.1)
+    second.cancel()
+    await asyncio.gather(first, third)
+    assert called == [b'a.example', b'c.example']
+
+
 @pytest.mark.parametrize('count', [1, 2, 5])
 async def test_a_hook_that_asks_between_its_sets_does_not_wait_for_the_sockets_of_its_own_look_ups(nameserver, count):
     silent, server = nameserver(silence), nameserver(a('192.0.2.1'))
@@ -2051,6 +2079,7 @@ async def test_a_step_that_takes_long_does_not_count_for_the_queries_that_wait_f
     assert [sent for _, _, sent, *_ in server.queries] == [1000.7] * 3
     with pytest.raises(m.ResolverTimeout):
         await first
+    assert now() == 1000.7  # its time had come meanwhile, and is not put off by the queries that left
 
 
 async def test_a_reply_that_comes_while_a_hook_is_closed_after_an_error_does_no_harm(nameserver):
@@ -2154,22 +2183,19 @@ async def test_a_reply_from_another_address_never_arrives(nameserver):
 
 
 async def test_a_reply_in_another_case_is_told_with_the_cure(nameserver):
-    server = nameserver(wrong_case)
-    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
-    with pytest.raises(
-        m.ResolverTimeout,
-        match=rf'{server.text} timed out after 0.5 s; a reply of {server.text} was ignored.*randomize-case:0.*transform_fqdn',
-    ):
-        await resolve('www.example.com', TYPES.A)
-    other = nameserver(wrong_case, address='127.0.0.2')
-    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, other, times=1))
+    one, two = nameserver(wrong_case), nameserver(wrong_case, address='127.0.0.2')
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(one, two, times=1))
     with pytest.raises(m.ResolverTimeout) as caught:
         await resolve('www.example.com', TYPES.A)
-    assert str(caught.value).partition('; a ')[2] == (
-        f'reply of {server.text} and {other.text} was ignored, since the letters of its question are not in the case they were sent in: if that is '
-        'how this nameserver is, turn the mixing of the case off, by "options randomize-case:0" in resolv.conf or '
-        'Resolver(transform_fqdn=lambda fqdn: fqdn)'
+    assert str(caught.value) == (
+        f'www.example.com A: {one.text} timed out after 0.5 s; {two.text} timed out after 0.5 s; a reply of {one.text} and {two.text} was '
+        'ignored, since the letters of its question are not in the case they were sent in: if that is how this nameserver is, turn the '
+        'mixing of the case off, by Resolver(transform_fqdn=lambda fqdn: fqdn)'
     )
+    with system(one):
+        resolve, _ = Resolver()
+        with pytest.raises(m.ResolverTimeout, match='by "options randomize-case:0" in resolv.conf or Resolver.transform_fqdn'):
+            await resolve('www.example.com', TYPES.A)
 
 
 async def test_a_transform_fqdn_of_ones_own_is_used(nameserver):
@@ -2723,6 +2749,13 @@ async def test_those_who_waited_for_their_turn_ask_by_what_is_known_when_it_come
     assert len(one.queries) == 10
 
 
+@pytest.mark.timeout(10)
+def test_a_zone_that_is_none_is_refused_in_no_time():
+    for zone in ('a' * 1_000_000 + ' ', '1' * 1_000_000, '1234567890'):
+        with pytest.raises(ValueError, match='is no zone'):
+            m.to_nameserver(f'fe80::1%{zone}', 53)
+
+
 async def test_a_nameserver_that_cannot_be_reached_is_remembered(nameserver, caplog):
     good = nameserver(a('192.0.2.1'))
     with files(hosts='', resolv_conf='nameserver fe80::1%nowhere\nnameserver 127.0.0.1'), redirected(lambda ip, port: (ip, good.at[1])):
@@ -2733,8 +2766,9 @@ async def test_a_nameserver_that_cannot_be_reached_is_remembered(nameserver, cap
     assert f'nameserver [fe80::1%nowhere]:{good.at[1]} cannot be asked' in warning
 
 
-async def test_a_nameserver_that_is_back_with_an_error_that_is_the_names_fault_is_back(nameserver):
-    one, two = nameserver(silence, servfail), nameserver(a('192.0.2.1'), address='127.0.0.2')
+@pytest.mark.parametrize('error', [servfail, formerr, lame, truncated_and_empty])
+async def test_a_nameserver_that_is_back_with_an_error_that_is_the_names_fault_is_back(nameserver, error):
+    one, two = nameserver(silence, error), nameserver(a('192.0.2.1'), address='127.0.0.2')
     with system(one, two):
         resolve, _ = Resolver()
         for i in range(3):
@@ -2950,6 +2984,46 @@ async def test_at_the_limit_a_look_up_gives_up_its_own_oldest_socket_and_waits_f
     started = now()
     assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
     assert now() == started + 0.8
+
+
+async def test_turns_of_a_set_that_is_out_are_not_kept_for_a_smaller_one(nameserver):
+    bad, silent, good = nameserver(refused), nameserver(silence), nameserver(a('192.0.2.1'))
+
+    async def get_nameservers(fqdn):
+        if fqdn == b'good.example':
+            yield 1, good.at
+        yield 1, bad.at, bad.at
+        yield 10, silent.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=2)
+    first = asyncio.ensure_future(resolve('first.example', TYPES.A))
+    await asyncio.sleep(0.1)
+    started = now()
+    await resolve('good.example', TYPES.A)
+    assert (now(), len(silent.queries)) == (started, 1)
+    with pytest.raises(m.ResolverTimeout):
+        await first
+
+
+async def test_sockets_that_are_open_for_a_late_answer_alone_are_in_nobodys_way(nameserver):
+    server = nameserver(lambda query: [] if 'silent' in str(query.question[0].name).lower() else a('192.0.2.1')(query))
+    late = nameserver(after(0.9, a('192.0.2.1')))
+
+    async def get_nameservers(fqdn):
+        for _ in range(5):
+            yield 0.5, late.at if fqdn == b'late.example' else server.at
+
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=6)
+    started = now()
+    silent = [asyncio.ensure_future(resolve(f'silent{i}.example', TYPES.A)) for i in range(2)]
+    is_late = asyncio.ensure_future(resolve('late.example', TYPES.A))
+    await asyncio.sleep(0.6)  # each of the three has two sockets now, and nobody else waits for one
+    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)))
+    assert now() == started + 0.6
+    await is_late
+    assert now() == started + 1.4  # by its second query, whose socket was left open
+    assert {type(error) for error in await asyncio.gather(*silent, return_exceptions=True)} == {m.ResolverTimeout}
+    assert now() == started + 2.5
 
 
 async def test_a_larger_set_after_a_smaller_one_gives_up_what_it_holds_and_asks_the_first(nameserver):
@@ -3832,6 +3906,31 @@ def test_a_resolver_forgets_the_loops_that_are_closed():
         assert len(in_loop) == 1
 
 
+def test_loops_that_are_closed_leave_no_descriptors_to_the_garbage_collector():
+    at, descriptors = [], []
+
+    async def scenario(resolve):
+        server = Scripted('127.0.0.1', [a('192.0.2.1')])
+        at.append(server.at)
+        await resolve('www.example.com', TYPES.A)
+        server.close()
+
+    def work():
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=lambda fqdn: sets((5, at[-1]))(fqdn))
+        for _ in range(3):
+            run(scenario(resolve))
+            descriptors.append(descriptors_now())
+
+    gc.collect()
+    gc.disable()
+    try:
+        work()
+    finally:
+        gc.enable()
+        gc.collect()
+    assert descriptors == [descriptors[0]] * 3
+
+
 @pytest.mark.slow
 def test_many_loops_in_many_threads_make_do_with_one_resolver():
     resolve, clear_cache = Resolver()
@@ -3907,7 +4006,7 @@ async def test_that_a_nameserver_fails_and_is_back_is_logged_with_what_happened(
         with contextlib.suppress(m.DoesNotExist, m.BadAddress):
             await resolve('second.example', TYPES.A)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-        ('WARNING', f'nameserver {one.text} timed out after 0.5 s (first.example A), and for 30 s the others are asked first'),
+        ('WARNING', f'nameserver {one.text} timed out after 0.5 s (first.example A): for 30 s it is asked last'),
         ('INFO', f'nameserver {one.text} answered second.example A: it is back'),
     ]
 
@@ -4857,6 +4956,7 @@ JSON_LINES = [('localhost', '127.0.0.1', '0'), ('1.2.3.4', '1.2.3.4', 'null')]
             'nothing.zone.example A: .*\n',
         ),
         (['localhost', 'A'], 0, r'0\tA\tlocalhost\t127.0.0.1\n', ''),
+        (['--timeout', '4', 'localhost', '--timeout', '3', 'A'], 0, r'0\tA\tlocalhost\t127.0.0.1\n', ''),
         (['www.zone.example', '-4'], 0, r'\d+\tA\twww.zone.example\t192.0.2.1\n', ''),
         (['-6', 'www.zone.example'], 0, r'\d+\tAAAA\twww.zone.example\t2001:db8::1\n', ''),
         (['-6', 'www.zone.example', '-4'], 0, r'\d+\tA\t.*\n\d+\tAAAA\t.*\n', ''),
