@@ -1470,6 +1470,7 @@ class Inquiry:
                     self.lend()
                 self.poller.post()
                 await self.woken
+                self.keep()
         if isinstance(self.result, Answer):
             return self.result
         if self.result is not None:
@@ -1490,7 +1491,6 @@ class Inquiry:
 
     def end_set(self, timeout: float) -> None:
         """The time of a set is up, or all of it is out."""
-        self.keep()
         for exchange in list(self.in_set):
             if exchange.fd in self.poller.outbox:
                 self.rule_out(exchange, socket_error(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))))
@@ -1581,7 +1581,6 @@ class Inquiry:
     def wake(self) -> None:
         if self.woken is not None and not self.woken.done():
             self.woken.set_result(None)
-            self.keep()
 
     def note_sign_of_life(self, exchange: Exchange) -> None:
         """A nameserver that replies in time is back, be it with an error that is the fault of the name."""

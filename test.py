@@ -1555,6 +1555,22 @@ async def test_turns_come_first_come_first_served():
     assert (turns.taken, turns.limit) == (0, 3)
 
 
+async def test_turns_that_are_lent_are_called_in_from_him_who_lent_them_first():
+    turns, called = m.Turns(3), []
+    assert turns.take_free(3) == 3
+
+    class Lender:
+        def give_up_spare(self):
+            called.append(self)
+            turns.give_back(1)
+
+    lenders = [Lender() for _ in range(3)]
+    for lender in lenders:
+        turns.lend(lender)
+    assert await asyncio.gather(turns.take(1), turns.take(1)) == [1, 1]
+    assert (called, list(turns.lenders)) == (lenders[:2], lenders[2:])
+
+
 def test_a_shortage_of_sockets_is_one_where_others_have_some():
     turns = m.Turns(5)
     assert turns.take_free(1) == 1
@@ -2075,6 +2091,7 @@ async def test_a_step_that_takes_long_does_not_count_for_the_queries_that_wait_f
     first, *others = (asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'a', 'b', 'c'))
     asyncio.get_running_loop().call_soon(setattr, clock, 'now', clock.now + 0.7)
     found = await asyncio.gather(*others)
+    assert len([handle for handle in asyncio.get_running_loop()._scheduled if not handle.cancelled()]) == 1
     assert [[address.expires_at for address in addresses] for addresses in found] == [[1020.7]] * 3
     assert [sent for _, _, sent, *_ in server.queries] == [1000.7] * 3
     with pytest.raises(m.ResolverTimeout):
