@@ -408,7 +408,7 @@ def unpack_name(data: bytes, start: int, by_pointer: dict[bytes, bytes]) -> tupl
     if name is not None:
         return name, start + 2
     parts: list[bytes] = []
-    followed: list[tuple[bytes, int]] = []
+    followed: list[tuple[bytes, int]] = []  # pointers, and how many labels stand before each: the rest is what it stands for
     offset, after, octets = start, 0, 1
     while length := octet_at(data, offset):
         if length <= MAX_LABEL:
@@ -924,22 +924,23 @@ class SystemFile(Generic[T]):
         return self.contents
 
     def look(self) -> None:
-        version: tuple[int, ...] | None = self.find_version()
+        version = self.find_version()
         if self.contents is not None and version == self.version:
             return
+        is_whole = True
         try:
             lines = self.read_lines()
         except OSError as error:
-            lines = []
-            if error.errno in SHORTAGE:
-                version = None
+            lines, is_whole = [], error.errno not in SHORTAGE
         # What could not be read for want of descriptors, or was written to meanwhile and may have been read by half, is read
         # again at the next look; what is known already is nearer the truth until then.
-        whole = version is not None and self.find_version() == version
-        if whole or self.contents is None:
-            self.version = version if whole else None
-            self.look_again_at = self.look_again_at if whole else -math.inf
-            self.contents = self.parse_lines(lines)
+        is_whole = is_whole and self.find_version() == version
+        if not is_whole and self.contents is not None:
+            return
+        self.version = version if is_whole else None
+        if not is_whole:
+            self.look_again_at = -math.inf
+        self.contents = self.parse_lines(lines)
 
     def find_version(self) -> tuple[int, ...]:
         try:
@@ -1179,7 +1180,7 @@ class Poller:
             self.close()
 
     def close(self) -> None:
-        """To be called when the loop is closed."""
+        """Closes what the loop, if it is not closed itself, has forgotten by now."""
         if self.epoll is not None:
             self.epoll.close()
             self.epoll = None
@@ -1459,7 +1460,7 @@ class Inquiry:
         unasked = len(nameservers)
         has_waited = False
         while unasked and not self.in_set and self.result is None:
-            if not self.has_room(unasked):
+            if not self.take_missing(unasked):
                 await self.make_room(unasked)
             while unasked and self.turns_held > len(self.exchanges) and self.start(nameservers[-unasked]):
                 unasked -= 1
@@ -1512,11 +1513,11 @@ class Inquiry:
             return self.result
         raise self.result or self.error()
 
-    def has_room(self, wanted: int) -> bool:
-        """Whether sockets can be opened, by turns that are held or are free."""
+    def take_missing(self, wanted: int) -> bool:
+        """Takes the turns that are missing for so many sockets more, as far as they are free, and says whether these can be opened."""
         missing = len(self.exchanges) + wanted - self.turns_held
         if missing <= 0:
-            return self.turns.taken <= self.turns.limit  # it is not where the system refused a socket
+            return self.turns.taken <= self.turns.limit  # which is less than what is taken where the system refused a socket
         granted = self.turns.take_free(missing)
         self.turns_held += granted
         return granted == missing
@@ -1536,7 +1537,7 @@ class Inquiry:
         try:
             exchange = Exchange(self, nameserver, query)
         except OSError as error:
-            if error.errno in SHORTAGE and self.may_have_one_later():
+            if error.errno in SHORTAGE and self.make_room_after_shortage():
                 return False
             self.note_failure(nameserver, socket_error(error))
             return True
@@ -1545,8 +1546,8 @@ class Inquiry:
         self.exchanges[exchange] = self.in_set[exchange] = None
         return True
 
-    def may_have_one_later(self) -> bool:
-        """Whether the system, which refused a socket, is to be asked again; and sees to what has to come before that."""
+    def make_room_after_shortage(self) -> bool:
+        """Gives up the oldest socket, or lowers the limit. False: nobody has any, and to wait is of no use."""
         if self.in_set:
             return True
         if self.exchanges:
