@@ -1445,8 +1445,9 @@ class Inquiry:
 
     def give_up_spare(self) -> None:
         """Closes all sockets but those of the set that is waited for, and gives all turns back but theirs."""
-        for exchange in [exchange for exchange in self.exchanges if exchange not in self.in_set]:
-            self.give_up(exchange)
+        for exchange in list(self.exchanges):
+            if exchange not in self.in_set:
+                self.give_up(exchange)
         spare = self.turns_held - len(self.exchanges)
         self.turns_held -= spare
         self.turns.give_back(spare)
