@@ -1460,6 +1460,7 @@ class Inquiry:
         """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
         unasked = len(nameservers)
         has_waited = False
+        # Once round, unless there was room for the first of the set alone, and these are out.
         while unasked and not self.in_set and self.result is None:
             if not self.take_missing(unasked):
                 await self.make_room(unasked)
@@ -1505,6 +1506,7 @@ class Inquiry:
         self.turns.lend(self)
 
     def keep(self) -> None:
+        """Takes back what was lent, as far as nobody has called it in."""
         if self.turns.lenders:
             self.turns.lenders.pop(self, None)
 
@@ -1518,7 +1520,7 @@ class Inquiry:
         """Takes the turns that are missing for so many sockets more, as far as they are free, and says whether these can be opened."""
         missing = len(self.exchanges) + wanted - self.turns_held
         if missing <= 0:
-            return self.turns.taken <= self.turns.limit  # which is less than what is taken where the system refused a socket
+            return self.turns.taken <= self.turns.limit  # not so after the system refused a socket, which lowered the limit
         granted = self.turns.take_free(missing)
         self.turns_held += granted
         return granted == missing
@@ -1542,13 +1544,18 @@ class Inquiry:
                 return False
             self.note_failure(nameserver, socket_error(error))
             return True
+        except ResolverError as error:
+            raise with_message(error, f'{self.question}: {error}') from error.__cause__
         if self.is_logged:
             logger.debug('%s: asked %s', self.question, nameserver)
         self.exchanges[exchange] = self.in_set[exchange] = None
         return True
 
     def make_room_after_shortage(self) -> bool:
-        """Gives up the oldest socket, or lowers the limit. False: nobody has any, and to wait is of no use."""
+        """Gives up the oldest socket or lowers the limit, unless some of the set are under way: then the rest waits for these.
+
+        False: nobody has a socket to wait for.
+        """
         if self.in_set:
             return True
         if self.exchanges:
