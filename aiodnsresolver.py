@@ -1,26 +1,26 @@
-"""A stub resolver for asyncio: names to IP addresses over UDP, with no dependency, no thread and no task.
+"""A stub resolver for asyncio: names to IP addresses over UDP. No dependency, no thread, no task.
 
     resolve, clear_cache = Resolver()
     addresses = await resolve('www.example.com', TYPES.A)
 
-The way of one name through this file, which is in the order of its parts, each using only what stands above it:
+The way of a name through this file, whose sections each use only what stands above them:
 
     resolve(name, qtype)
-      (name, qtype) ── Shortcut ──▶ addresses? done        the end of all this, a moment ago
-      name ── candidates ──▶ fqdns                         names, search list
-      fqdn ── get_host ──▶ addresses? done                 hosts file
-      (fqdn, qtype) ── Cache ──▶ kept | joined | led       one query in flight a question
-        for (timeout, *nameservers) in get_nameservers     resolv.conf
-          Inquiry ──▶ datagrams ── read_reply ──▶ Answer | None | raises
+      (name, qtype) ── Shortcut ──▶ addresses? done      a name resolved a moment ago
+      name ── candidates ──▶ fqdns                       names, search list
+      fqdn ── get_host ──▶ addresses? done               hosts file
+      (fqdn, qtypes) ── Cache ──▶ hit | follow | lead    one flight for each question
+        for (timeout, *nameservers) in get_nameservers   resolv.conf
+          Exchange ──▶ datagrams ── read_reply ──▶ Answer | Failure | None
       Answer ──▶ addresses with expires_at | alias: ask again | DoesNotExist
 
-Everything up to the section "Exchange" is pure, or reads a file: bytes and values, and the time passed in. From there on it touches the
-event loop, and what has been opened is closed in the `finally` of the one who opened it.
+The sections up to "Exchange" are pure or read a file: bytes and values, with the time passed in.
+From there on the code touches the event loop. What went wrong is a value, a `Failure`, until
+`LoopResolver.resolve` makes an error of it.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import collections
 import contextlib
@@ -33,20 +33,17 @@ import heapq
 import io
 import ipaddress
 import itertools
-import json
 import logging
 import math
 import os
 import re
 import select
-import selectors
-import signal
 import socket
 import stat
 import struct
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 __all__ = [
     'QUESTION',
@@ -89,7 +86,7 @@ logger = logging.getLogger('aiodnsresolver')
 T = TypeVar('T')
 
 
-# --- Vocabulary --------------------------------------------------------------------------------------------------------
+# --- Vocabulary -----------------------------------------------------------------------------------
 
 
 class TYPES(enum.IntEnum):
@@ -101,36 +98,36 @@ class TYPES(enum.IntEnum):
     AAAA = 28
 
 
-A, CNAME, SOA, TXT, AAAA = 1, 5, 6, 16, 28  # the types as plain numbers, since to look up a member of an enum takes its time
+A, CNAME, SOA, TXT, AAAA = 1, 5, 6, 16, 28  # as plain numbers: a member of an enum is slow to get
 QUESTION, RESPONSE = 0, 1  # the QR bit
 RCODES = 'NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'  # RFC 1035 §4.1.1
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(len(RCODES))
 IN = 1  # the class of the Internet
 
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
-MAX_NAME = 255  # octets on the wire: two more than in dotted form
+MAX_NAME = 255  # octets on the wire, which are two more than in dotted form
 MAX_DATAGRAM = 65535
-MAX_LETTERS = 4 * MAX_NAME  # of a name before it is put into ASCII, which takes time by the square of them
+MAX_LETTERS = 4 * MAX_NAME  # before encoding: the time of the idna codec is quadratic in them
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
-MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: what starts to exist is to be seen soon
-FULL_OUTBOX = 32  # queries that are sent together; with more, nothing is gained
+MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: a new name is to be seen soon
 FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
-LOOK_AGAIN_AFTER = 1  # seconds between two looks at whether a file has changed
+LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
+MAX_ERROR_REPLIES = 2  # after so many error replies in a look-up a nameserver is not asked again
+MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
-HEADER = struct.Struct('!HHHHHH')  # ID, flags, and how many records are in each of four sections
+HEADER = struct.Struct('!HHHHHH')  # ID, flags, and the number of records in each of four sections
 HEADER_SIZE = HEADER.size
 QUERY_HEADER = HEADER.pack(0, 0x0100, 1, 0, 0, 0)[2:]  # after the ID: RD, and one question
-TO_QUESTION = bytes((0b11000000, HEADER_SIZE))  # a pointer to the name in the question
-ONE_QUESTION = QUERY_HEADER[2:4]
+QUESTION_POINTER = bytes((0b11000000, HEADER_SIZE))  # to the name in the question
 QUESTION_TAIL = struct.Struct('!HH')  # type and class
 RECORD_TAIL = struct.Struct('!HHIH')  # type, class, TTL, length of the data
 
 
 class QuestionRecord(NamedTuple):
-    """An entry of a question section (RFC 1035 §4.1.2); `name` is dotted, without the final dot."""
+    """A question (RFC 1035 §4.1.2); `name` is dotted, without the final dot."""
 
     name: bytes
     qtype: int
@@ -138,7 +135,10 @@ class QuestionRecord(NamedTuple):
 
 
 class ResourceRecord(NamedTuple):
-    """A record (RFC 1035 §4.1.3). `ttl` is in seconds; the `rdata` of a CNAME is a dotted name, that of any other type its octets."""
+    """A record (RFC 1035 §4.1.3).
+
+    `ttl` is in seconds. The `rdata` of a CNAME is a dotted name, that of any other type its octets.
+    """
 
     name: bytes
     qtype: int
@@ -165,27 +165,27 @@ class Message(NamedTuple):
     ar: Sequence[ResourceRecord]
 
 
-# --- Errors ------------------------------------------------------------------------------------------------------------
+# --- Errors ---------------------------------------------------------------------------------------
 
 
 class ResolverError(Exception):
-    """What every error of this module is."""
+    """The base of all errors of this module."""
 
 
 class InvalidName(ResolverError, ValueError):
-    """No such name can be in the DNS; nothing was sent."""
+    """The DNS cannot have such a name; nothing was sent."""
 
 
 class DoesNotExist(ResolverError):
-    """The answer is that there is none."""
+    """The nameserver answered that there is no such name or record."""
 
 
 class NameDoesNotExist(DoesNotExist):
-    """There is no such name: NXDOMAIN."""
+    """The name does not exist: NXDOMAIN."""
 
 
 class NoRecords(DoesNotExist):
-    """There is such a name, but it has no record of this type: NODATA (RFC 2308 §2.2)."""
+    """The name exists, but has no record of this type: NODATA (RFC 2308 §2.2)."""
 
 
 class TemporaryResolverError(ResolverError):
@@ -197,7 +197,7 @@ class ResolverTimeout(TemporaryResolverError, asyncio.TimeoutError):
 
 
 class NameserverRefused(TemporaryResolverError, ConnectionRefusedError):
-    """No nameserver gave an answer, and at the last one asked nothing listens."""
+    """No nameserver gave an answer, and nothing listens at the last one that was asked."""
 
 
 class NameserverUnreachable(TemporaryResolverError, OSError):
@@ -205,7 +205,7 @@ class NameserverUnreachable(TemporaryResolverError, OSError):
 
 
 class ResponseCodeError(TemporaryResolverError):
-    """No nameserver gave an answer, and the last thing that happened was a response code, which is in `rcode`."""
+    """No nameserver gave an answer, and the last reply had the response code in `rcode`."""
 
     def __init__(self, message: str, rcode: int = SERVFAIL) -> None:
         super().__init__(message)
@@ -213,26 +213,26 @@ class ResponseCodeError(TemporaryResolverError):
 
 
 class BadAddress(ResolverError, ipaddress.AddressValueError):
-    """The reply holds an address of a length that no address has."""
+    """The reply has an address record whose length is not that of an address."""
 
 
 class AliasChainTooLong(ResolverError):
-    """The aliases (CNAME records) of a name lead back to one of them, or over too many links."""
+    """The aliases (CNAME records) of a name form a loop or have too many links."""
 
 
 class MalformedMessage(ResolverError, ValueError):
-    """These bytes are no DNS message."""
+    """The bytes are not a DNS message."""
 
 
 class PointerLoop(MalformedMessage):
-    """A compressed name points at itself or to what comes after it, where RFC 1035 §4.1.4 has only prior occurrences."""
+    """A compressed name has a pointer that does not point to before it (RFC 1035 §4.1.4)."""
 
 
-# --- Values that expire ------------------------------------------------------------------------------------------------
+# --- Values that expire ---------------------------------------------------------------------------
 
 
 class AddressExpiresAt:
-    """What addresses that expire have beside those of `ipaddress`."""
+    """Adds `expires_at` to a class of `ipaddress`."""
 
     __slots__ = ()
     expires_at: float
@@ -250,21 +250,24 @@ class AddressExpiresAt:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (str(self), self.expires_at)
 
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({str(self)!r}, expires_at={self.expires_at!r})'
+
 
 class IPv4AddressExpiresAt(AddressExpiresAt, ipaddress.IPv4Address):
-    """An `ipaddress.IPv4Address` with `expires_at`: seconds of the clock `loop.time()`."""
+    """An `ipaddress.IPv4Address` with `expires_at`, in seconds of the clock `loop.time()`."""
 
     __slots__ = ('expires_at',)
 
 
 class IPv6AddressExpiresAt(AddressExpiresAt, ipaddress.IPv6Address):
-    """An `ipaddress.IPv6Address` with `expires_at`: seconds of the clock `loop.time()`."""
+    """An `ipaddress.IPv6Address` with `expires_at`, in seconds of the clock `loop.time()`."""
 
     __slots__ = ('expires_at',)
 
 
 class BytesExpiresAt(bytes):
-    """`bytes` with `expires_at`: seconds of the clock `loop.time()`."""
+    """`bytes` with `expires_at`, in seconds of the clock `loop.time()`."""
 
     expires_at: float
 
@@ -280,51 +283,60 @@ class BytesExpiresAt(bytes):
 Address = IPv4AddressExpiresAt | IPv6AddressExpiresAt
 Value = Address | BytesExpiresAt
 
-TYPE_EQUAL_TO: dict[int, TYPES] = {qtype: qtype for qtype in TYPES}
-ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets in an address, class
+ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets of an address, its class
     A: (4, IPv4AddressExpiresAt),
     AAAA: (16, IPv6AddressExpiresAt),
 }
-PLAIN_RECORDS = {  # type -> the layout of an address record named by a pointer to the question, its start, octets of the address, class
-    qtype: (struct.Struct(f'!6sIH{octets}s'), TO_QUESTION + QUESTION_TAIL.pack(qtype, IN), octets, address_class)
-    for qtype, (octets, address_class) in ADDRESSES.items()
-}
+VERSIONS = {A: 4, AAAA: 6}  # of the Internet Protocol
 
 
-def expiring(value: Any, expires_at: float) -> Value:
-    """A value that a hook gave or a file holds, as one that expires; one that does already stays as it is."""
+def to_value(value: Any, expires_at: float) -> Value:
+    """Gives a value of a hook or a file its `expires_at`, unless it has one. Raises TypeError."""
     if hasattr(value, 'expires_at'):
         return value  # type: ignore[no-any-return]
     if isinstance(value, ipaddress.IPv4Address):
         return IPv4AddressExpiresAt(int(value), expires_at)
     if isinstance(value, ipaddress.IPv6Address):
-        return IPv6AddressExpiresAt(str(value), expires_at)
+        return IPv6AddressExpiresAt(str(value), expires_at)  # as text, which has the scope id
     if isinstance(value, bytes):
         return BytesExpiresAt(value, expires_at)
     raise TypeError(f'{value!r} is no ipaddress object')
 
 
-# --- Names -------------------------------------------------------------------------------------------------------------
+def limit_expiry(value: Value, expires_at: float) -> Value:
+    """Returns the value, or a copy of it that expires at the given time if it expires later."""
+    if value.expires_at > expires_at:
+        value = copy.copy(value)
+        value.expires_at = expires_at
+    return value
 
-DOT, COLON = b'.:'  # as numbers: `b':' in fqdn` first raises an error inside CPython, since b':' is no number
-DOTS = re.compile('[.\u3002\uff0e\uff61]')  # what the idna codec takes for a dot (RFC 3490 §3.1)
+
+# --- Names ----------------------------------------------------------------------------------------
+
+DOT, COLON = b'.:'  # as numbers: `b':' in fqdn` first raises an error inside CPython
+DOTS = re.compile('[.\u3002\uff0e\uff61]')  # the dots of the idna codec (RFC 3490 §3.1)
 UNPRINTABLE = re.compile(rb'[^!-~]')
 TO_ESCAPE = re.compile(rb'[^!-\[\]-~]')  # the same, and the backslash
-PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*', re.ASCII)  # printable but for the dots, which part its labels
+PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*', re.ASCII)
 LENGTH_OCTETS = {length: bytes((length,)) for length in range(1, MAX_LABEL + 1)}
-NEVER_ASKED = frozenset([b'localhost', b'onion', b'invalid'])  # top-level domains, RFC 6761 and RFC 7686
+SPECIAL_DOMAINS = frozenset([b'localhost', b'onion', b'invalid'])  # RFC 6761, RFC 7686
 LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
 
 
-def text(name: bytes) -> str:
-    """A name as zone files have it (RFC 1035 §5.1), so that no octet of a reply does harm in a message, a log or a terminal."""
+def name_to_text(name: bytes) -> str:
+    """Returns a name as in zone files (RFC 1035 §5.1), safe in a message, a log or a terminal."""
     return TO_ESCAPE.sub(lambda octet: b'\\%03d' % ord(octet[0]), name).decode('ascii') or '.'
 
 
-def to_fqdn(name: str) -> bytes:
-    """A name as it goes into queries, but for its case: dotted octets in lower case without the final dot (RFC 1035 §2.3, RFC 3490 §4).
+def describe(fqdn: bytes, qtypes: Iterable[int]) -> str:
+    """Returns what the messages of errors begin with: `www.example.com A, AAAA`."""
+    return f'{name_to_text(fqdn)} {", ".join(TYPES(qtype).name for qtype in qtypes)}'
 
-    Raises InvalidName.
+
+def to_fqdn(name: str) -> bytes:
+    """Returns a name as queries have it but for their case: dotted, lower case, no final dot.
+
+    See RFC 1035 §2.3 and, for names beyond ASCII, RFC 3490 §4. Raises InvalidName.
     """
     if PLAIN_NAME.fullmatch(name) and len(name) <= MAX_NAME - 2:
         return name.lower().encode()
@@ -335,23 +347,28 @@ def to_fqdn(name: str) -> bytes:
         labels.pop()
     fqdn = b'.'.join(to_label(label, name) for label in labels)
     if len(fqdn) > MAX_NAME - 2:
-        raise InvalidName(f'{name!r} is no name: it has {len(fqdn)} octets, and {MAX_NAME - 2} is the most')
+        raise InvalidName(f'{name!r} is no name: it has {len(fqdn)} octets, and 253 is the most')
     return fqdn
 
 
 def to_label(label: str, name: str) -> bytes:
     if len(label) > MAX_NAME:
-        raise InvalidName(f'{name!r} is no name: one of its labels has {len(label)} letters, and {MAX_LABEL} octets are the most')
+        raise InvalidName(f'{name!r} is no name: one of its labels has {len(label)} letters')
     try:
         octets = label.encode('ascii' if label.isascii() else 'idna').lower()
     except UnicodeError as error:
-        raise InvalidName(f'{name!r} is no name: its label {label!r} cannot be written in ASCII: {error}') from error
+        fault = f'its label {label!r} cannot be written in ASCII: {error}'
+        raise InvalidName(f'{name!r} is no name: {fault}') from error
     if not octets:
-        raise InvalidName(f'{name!r} is no name: it has an empty label' if name else 'the name is empty')
+        raise InvalidName(
+            f'{name!r} is no name: it has an empty label' if name else 'the name is empty'
+        )
     if len(octets) > MAX_LABEL:
-        raise InvalidName(f'{name!r} is no name: its label {label!r} has {len(octets)} octets, and {MAX_LABEL} is the most')
+        fault = f'its label {label!r} has {len(octets)} octets, and 63 is the most'
+        raise InvalidName(f'{name!r} is no name: {fault}')
     if DOT in octets or UNPRINTABLE.search(octets):
-        raise InvalidName(f'{name!r} is no name: its label {label!r} holds a space or another character that no name has')
+        fault = f'its label {label!r} holds a space or another character that no name has'
+        raise InvalidName(f'{name!r} is no name: {fault}')
     return octets
 
 
@@ -359,56 +376,54 @@ def top_level(fqdn: bytes) -> bytes:
     return fqdn.rpartition(b'.')[2]
 
 
-def to_literal(name: str, expires_at: float) -> Address | None:
-    """The address that this is the text of, if it is one."""
-    if ':' not in name and not name[-1:].isdigit():
+def to_literal(name: str, fqdn: bytes) -> Address | None:
+    """Returns the address that a name is, if it is one, in whatever digits."""
+    if ':' not in name and not fqdn[-1:].isdigit():
         return None
-    try:
-        return expiring(ipaddress.ip_address(name), expires_at)  # type: ignore[return-value]
-    except ValueError:
-        return None
+    text = name.removesuffix('.') if name.isascii() else fqdn.decode()
+    with contextlib.suppress(ValueError):
+        return to_value(ipaddress.ip_address(text), math.inf)  # type: ignore[return-value]
+    return None
 
 
-def literal_of(name: str) -> Address | None:
-    """The address that a name is, which never expires; with a final dot or without, and in whatever digits."""
-    return to_literal(name.removesuffix('.') if name.isascii() else text(to_fqdn(name)), math.inf)
-
-
-def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes, ...]:
-    """The names to ask for, in order, as resolv.conf(5) has it: none for an IP literal, which is its own answer.
+def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes, list[bytes]]:
+    """Returns the name as given, and all names to ask for in their order (resolv.conf(5)).
 
     Raises InvalidName.
     """
     fqdn = to_fqdn(name)
-    if (fqdn[-1:].isdigit() or COLON in fqdn) and literal_of(name):
-        return ()
-    if not search or DOTS.match(name[-1]) or top_level(fqdn) in NEVER_ASKED:
-        return (fqdn,)
-    searched = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
-    return (fqdn, *searched) if fqdn.count(b'.') >= ndots else (*searched, fqdn)
+    if not search or DOTS.match(name[-1]) or top_level(fqdn) in SPECIAL_DOMAINS:
+        return fqdn, [fqdn]
+    names = [fqdn + b'.' + domain for domain in search]
+    names = [longer for longer in names if len(longer) <= MAX_NAME - 2]
+    return fqdn, [fqdn, *names] if fqdn.count(b'.') >= ndots else [*names, fqdn]
 
 
 def pack_name(name: bytes) -> bytes:
-    """A dotted name as it stands in a message, without compression (RFC 1035 §3.1). Raises InvalidName."""
+    """Returns a dotted name in wire format, uncompressed (RFC 1035 §3.1). Raises InvalidName."""
     if len(name) > MAX_NAME - 2:
-        raise InvalidName(f'{text(name)!r} is no name: it has {len(name)} octets, and {MAX_NAME - 2} is the most')
+        fault = f'it has {len(name)} octets, and 253 is the most'
+        raise InvalidName(f'{name_to_text(name)!r} is no name: {fault}')
+    labels = name.split(b'.') if name else []
     try:
-        return b''.join([LENGTH_OCTETS[len(label)] + label for label in name.split(b'.')] if name else []) + b'\0'
+        return b''.join([LENGTH_OCTETS[len(label)] + label for label in labels]) + b'\0'
     except KeyError as error:
-        raise InvalidName(f'{text(name)!r} is no name: one of its labels has {error} octets, not 1 to {MAX_LABEL}') from None
+        fault = f'one of its labels has {error} octets, not 1 to 63'
+        raise InvalidName(f'{name_to_text(name)!r} is no name: {fault}') from None
 
 
-def unpack_name(data: bytes, start: int, by_pointer: dict[bytes, bytes]) -> tuple[bytes, int]:
-    """The name at an offset, and the offset of what comes after it (RFC 1035 §4.1.4).
+def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
+    """Returns the name at an offset, and the offset after it (RFC 1035 §4.1.4).
 
-    Each pointer must point to before the name, or the part of it, that it ends: so every step goes back, and there is an end.
-    `by_pointer` has, and is given, the name that each pointer of this message stands for: so none is followed twice.
+    `known` maps each pointer of this message that was followed before to the name it stands for,
+    and is added to: so the work on a message is linear, wherever its pointers lead. A pointer must
+    point to before the name that it ends, so that each step goes back and there is an end.
     """
-    name = by_pointer.get(data[start : start + 2])
+    name = known.get(data[start : start + 2])
     if name is not None:
         return name, start + 2
-    parts: list[bytes] = []
-    followed: list[tuple[bytes, int]] = []  # pointers, and how many labels stand before each: the rest is what it stands for
+    labels: list[bytes] = []
+    followed: list[tuple[bytes, int]] = []  # each pointer, and the number of labels before it
     offset, after, octets = start, 0, 1
     while length := octet_at(data, offset):
         if length <= MAX_LABEL:
@@ -416,25 +431,30 @@ def unpack_name(data: bytes, start: int, by_pointer: dict[bytes, bytes]) -> tupl
             octets += 1 + length
             if octets > MAX_NAME or len(label) < length or DOT in label:
                 raise MalformedMessage(
-                    f'the label at octet {offset} is cut off, holds a dot or makes its name longer than {MAX_NAME} octets'
+                    f'the label at octet {offset} is cut off, holds a dot or makes its name longer '
+                    f'than {MAX_NAME} octets'
                 )
-            parts.append(label)
+            labels.append(label)
             offset += 1 + length
             continue
         pointer, target = unpack_pointer(data, offset)
         if target >= start:
-            raise PointerLoop(f'the pointer at octet {offset} does not point to before its name: to octet {target}')
+            raise PointerLoop(
+                f'the pointer at octet {offset} points to octet {target}, not to before its name'
+            )
         after = after or offset + 2
-        if pointer in by_pointer:
-            parts += [by_pointer[pointer]] if by_pointer[pointer] else []
+        if pointer in known:
+            labels += [known[pointer]] if known[pointer] else []
             break
-        followed.append((pointer, len(parts)))
+        followed.append((pointer, len(labels)))
         offset = start = target
-    name = b'.'.join(parts)
-    if len(name) > MAX_NAME - 2:
-        raise MalformedMessage(f'the name that ends with the pointer at octet {offset} is longer than {MAX_NAME} octets')
+    name = b'.'.join(labels)
+    if len(name) > MAX_NAME - 2:  # which a known part may make it, whose octets were not counted
+        raise MalformedMessage(
+            f'the name that ends with the pointer at octet {offset} is longer than {MAX_NAME} octets'
+        )
     for pointer, count in followed:
-        by_pointer[pointer] = b'.'.join(parts[count:])
+        known[pointer] = b'.'.join(labels[count:])
     return name, after or offset + 1
 
 
@@ -453,19 +473,19 @@ def unpack_pointer(data: bytes, offset: int) -> tuple[bytes, int]:
     return pointer, (pointer[0] & 0b00111111) << 8 | pointer[1]
 
 
-# --- Messages ----------------------------------------------------------------------------------------------------------
+# --- Messages -------------------------------------------------------------------------------------
 
 
 def pack(message: Message) -> bytes:
-    """A message in wire format, its names uncompressed (RFC 1035 §4.1).
+    """Returns a message in wire format, its names uncompressed (RFC 1035 §4.1).
 
-    Raises InvalidName for a name that cannot be in one, ValueError for a number that is too large for its field.
+    Raises InvalidName, or ValueError for a number that is too large for its field.
     """
     try:
         return b''.join([
             pack_header(message),
-            *(pack_name(name) + QUESTION_TAIL.pack(qtype, qclass) for name, qtype, qclass in message.qd),
-            *(pack_record(record) for section in (message.an, message.ns, message.ar) for record in section),
+            *(pack_name(name) + QUESTION_TAIL.pack(*rest) for name, *rest in message.qd),
+            *(pack_record(record) for section in message[10:] for record in section),
         ])  # fmt: skip
     except struct.error as error:
         raise ValueError(f'a number of {message} does not fit in its field: {error}') from error
@@ -487,19 +507,20 @@ def pack_record(record: ResourceRecord) -> bytes:
 
 
 def parse(data: bytes) -> Message:
-    """A message from wire format (RFC 1035 §4.1). Octets after the last record are ignored.
+    """Returns the message of some bytes (RFC 1035 §4.1), ignoring octets after its last record.
 
     Raises MalformedMessage, and nothing else, whatever the bytes are.
     """
     if len(data) < HEADER_SIZE:
-        raise MalformedMessage(f'{len(data)} octets are no message: its header alone has {HEADER_SIZE}')
+        raise MalformedMessage(f'{len(data)} octets are no message: its header alone has 12')
     qid, flags, *counts = HEADER.unpack_from(data)
-    by_pointer: dict[bytes, bytes] = {}
-    questions, offset = unpack_all(unpack_question, data, HEADER_SIZE, counts[0], by_pointer)
-    answers, offset = unpack_all(unpack_record, data, offset, counts[1], by_pointer)
-    authority, offset = unpack_all(unpack_record, data, offset, counts[2], by_pointer)
-    additional, offset = unpack_all(unpack_record, data, offset, counts[3], by_pointer)
-    fields = [flags >> shift & mask for shift, mask in ((15, 1), (11, 15), (10, 1), (9, 1), (8, 1), (7, 1), (4, 7), (0, 15))]
+    known: dict[bytes, bytes] = {}
+    questions, offset = unpack_all(unpack_question, data, HEADER_SIZE, counts[0], known)
+    answers, offset = unpack_all(unpack_record, data, offset, counts[1], known)
+    authority, offset = unpack_all(unpack_record, data, offset, counts[2], known)
+    additional, offset = unpack_all(unpack_record, data, offset, counts[3], known)
+    layout = (15, 1), (11, 15), (10, 1), (9, 1), (8, 1), (7, 1), (4, 7), (0, 15)  # shift, mask
+    fields = [flags >> shift & mask for shift, mask in layout]
     return Message(qid, *fields, questions, answers, authority, additional)  # type: ignore[call-arg]
 
 
@@ -508,48 +529,59 @@ def unpack_all(
     data: bytes,
     offset: int,
     count: int,
-    by_pointer: dict[bytes, bytes],
+    known: dict[bytes, bytes],
 ) -> tuple[tuple[T, ...], int]:
-    """A section of as many entries as the header counts, and the offset of what comes after it."""
+    """Returns the entries of a section, and the offset after it."""
     entries = []
     for _ in range(count):
-        entry, offset = unpack_one(data, offset, by_pointer)
+        entry, offset = unpack_one(data, offset, known)
         entries.append(entry)
     return tuple(entries), offset
 
 
-def unpack_question(data: bytes, offset: int, by_pointer: dict[bytes, bytes]) -> tuple[QuestionRecord, int]:
-    name, offset = unpack_name(data, offset, by_pointer)
+def unpack_question(
+    data: bytes, offset: int, known: dict[bytes, bytes]
+) -> tuple[QuestionRecord, int]:
+    name, offset = unpack_name(data, offset, known)
     end = offset + QUESTION_TAIL.size
     if end > len(data):
-        raise MalformedMessage(f'the question that ends at octet {end} is cut off after {len(data)}')
+        raise MalformedMessage(f'the question that ends at octet {end} is cut off')
     return QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset)), end
 
 
-def unpack_record(data: bytes, offset: int, by_pointer: dict[bytes, bytes]) -> tuple[ResourceRecord, int]:
-    name, offset = unpack_name(data, offset, by_pointer)
+def unpack_record(
+    data: bytes, offset: int, known: dict[bytes, bytes]
+) -> tuple[ResourceRecord, int]:
+    name, offset = unpack_name(data, offset, known)
     start = offset + RECORD_TAIL.size
     if start > len(data):
-        raise MalformedMessage(f'the record whose data begin at octet {start} is cut off after {len(data)}')
+        raise MalformedMessage(f'the record whose data begin at octet {start} is cut off')
     qtype, qclass, ttl, length = RECORD_TAIL.unpack_from(data, offset)
     end = start + length
     if end > len(data):
-        raise MalformedMessage(f'the record whose data end at octet {end} is cut off after {len(data)}')
+        raise MalformedMessage(f'the record whose data end at octet {end} is cut off')
     rdata = data[start:end]
     if qtype == CNAME:
-        rdata, name_end = unpack_name(data, start, by_pointer)
+        rdata, name_end = unpack_name(data, start, known)
         if name_end != end:
-            raise MalformedMessage(f'the name at octet {start} ends at octet {name_end}, the data it stands in at {end}')
+            raise MalformedMessage(f'the name at octet {start} ends at {name_end}, not at {end}')
     return ResourceRecord(name, qtype, qclass, ttl, rdata), end
 
 
-# --- Questions and answers ---------------------------------------------------------------------------------------------
+# --- Questions and answers ------------------------------------------------------------------------
+
+ADDRESS_RECORDS = {  # type -> layout of a record owned by a pointer to the question, how it begins
+    qtype: (struct.Struct(f'!6sIH{octets}s'), QUESTION_POINTER + QUESTION_TAIL.pack(qtype, IN))
+    for qtype, (octets, _) in ADDRESSES.items()
+}
+
+CASE_BITS = bytes(0x20 if octet < 128 and chr(octet).isalpha() else 0 for octet in range(256))
 
 
 class Question:
-    """What is asked: a name in lower case, and a type.
+    """A name in lower case, and a record type.
 
-    `wire` is how it stands in a query, but for the case of its letters (RFC 1035 §4.1.2), and what the cache knows it by.
+    `wire` is the question in wire format (RFC 1035 §4.1.2), which the cache has as its key.
     """
 
     __slots__ = ('fqdn', 'qtype', 'wire')
@@ -560,276 +592,315 @@ class Question:
         self.wire = pack_name(fqdn) + QUESTION_TAIL.pack(qtype, IN)
 
     def __str__(self) -> str:
-        return f'{text(self.fqdn)} {TYPES(self.qtype).name}'
+        return describe(self.fqdn, [self.qtype])
 
 
 @dataclasses.dataclass(slots=True)
 class Answer:
-    """What a nameserver knows of a question: its records, or the alias to ask for instead, or that there are none.
+    """What a nameserver said of a question: its records, an alias to ask for, or that it has none.
 
-    `expires_at` is when the first of all records that it is made from expires: the time, on the clock of the loop, at which the
-    first query for them was about to be sent, and their TTL.
+    `expires_at` is when the first of the records that it is made from expires: the loop time at
+    which the first query was about to be sent, plus the TTL.
     """
 
     records: tuple[Value, ...]
     expires_at: float
-    aliases: tuple[bytes, ...] = ()  # from one to the next, the last being the canonical name
-    missing: type[DoesNotExist] | None = None
-    evidence: str = ''  # of whom the answer is that there are none, and how he put it
+    aliases: tuple[bytes, ...] = ()  # one leads to the next; the last is the canonical name
+    negative: type[DoesNotExist] | None = None
+    reason: str = ''  # why the answer is negative, e.g. `192.0.2.1:53 answered NXDOMAIN`
 
     @property
     def is_alias(self) -> bool:
         """Whether the last of the aliases is to be asked for."""
-        return not self.records and self.missing is None
+        return not self.records and self.negative is None
+
+    def joined_to(self, alias: Answer) -> Answer:
+        """Returns this answer to an alias as one to the name that has the alias."""
+        return Answer(
+            tuple([limit_expiry(record, alias.expires_at) for record in self.records]),
+            min(self.expires_at, alias.expires_at),
+            alias.aliases + self.aliases,
+            self.negative,
+            self.reason,
+        )
 
 
-SetCase = Callable[[Question, bytes], bytes]  # gives a question in wire format its letter case, by as many octets of noise
+class Failure(NamedTuple):
+    """Why a query came to nothing. `what` is said of the nameserver: `timed out after 0.5 s`."""
+
+    error: type[ResolverError]  # what to raise when this is the last failure
+    what: str
+    rcode: int = NOERROR
+
+    @property
+    def is_reply(self) -> bool:
+        return not issubclass(self.error, OSError)  # as those of sockets and timeouts are
 
 
-def make_query(question: Question, set_case: SetCase) -> bytes:
-    """A query with an ID that cannot be guessed, and letters in the case that `set_case` gives them."""
-    noise = os.urandom(2 + len(question.wire))
-    return noise[:2] + QUERY_HEADER + set_case(question, noise[2:])
+def mix_case(fqdn: bytes) -> bytes:
+    """Returns a name with the case of each letter drawn at random (draft-vixie-dnsext-dns0x20).
+
+    A reply has the question of its query, so a forger has to guess the case as well.
+    """
+    # All letters at once, as one integer of which random bits are flipped.
+    flips = int.from_bytes(fqdn.translate(CASE_BITS), 'big')
+    flips &= int.from_bytes(os.urandom(len(fqdn)), 'big')
+    return (int.from_bytes(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
+
+
+def make_query(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
+    """Returns a query with a random ID, and letters in the case that a function gives them."""
+    if transform_fqdn is mix_case:
+        wire = mix_case(question.wire)  # in which only letters have the value of a letter
+    else:
+        fqdn = transform_fqdn(question.fqdn)
+        if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
+            raise ResolverError(
+                f'{question}: transform_fqdn may change the case of letters alone, '
+                f'and made {fqdn!r} of {question.fqdn!r}'
+            )
+        wire = pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
+    return os.urandom(2) + QUERY_HEADER + wire
 
 
 def is_reply(query: bytes, data: bytes) -> bool:
-    """Whether a datagram is a reply to a query: ID, QR, opcode, and one question that is equal to the letter (RFC 5452 §9.1)."""
-    return (
-        data.startswith(query[:2])
-        and data.startswith(query[HEADER_SIZE:], HEADER_SIZE)
-        and data[4:6] == ONE_QUESTION
-        and data[2] & 0b11111000 == 0b10000000
-    )
+    """Tells whether a datagram is a reply to a query (RFC 5452 §9.1).
+
+    ID, QR and opcode fit, and there is one question, equal to the letter. Or there is none and an
+    error rcode: some nameservers send a bare header for REFUSED, SERVFAIL or FORMERR.
+    """
+    if len(data) < HEADER_SIZE or data[:2] != query[:2] or data[2] & 0b11111000 != 0b10000000:
+        return False
+    if data[4:6] == query[4:6]:
+        return data.startswith(query[HEADER_SIZE:], HEADER_SIZE)
+    return data[4:6] == b'\0\0' and data[3] & 0b1111 not in (NOERROR, NXDOMAIN)
 
 
 def is_reply_in_another_case(query: bytes, data: bytes) -> bool:
-    """Whether a datagram would be a reply, were the letters of its question in the case of the query's."""
-    question = slice(HEADER_SIZE, len(query))
-    return data[question] != query[question] and is_reply(
-        query[:HEADER_SIZE] + query[question].lower(), data[:HEADER_SIZE] + data[question].lower()
-    )
+    """Tells whether a datagram would be a reply, but for the case of letters in its question."""
+    asked, given = query[HEADER_SIZE:], data[HEADER_SIZE : len(query)]
+    is_other_case = asked != given and asked.lower() == given.lower()
+    return is_other_case and is_reply(query, data[:HEADER_SIZE] + asked)
 
 
-def read_reply(question: Question, query: bytes, data: bytes, asked_at: float) -> Answer | None:
-    """All that is decided about one datagram. None: it is not the reply, go on listening. `asked_at` is in seconds of the loop's clock.
+def read_reply(
+    question: Question, query: bytes, data: bytes, asked_at: float
+) -> Answer | Failure | None:
+    """Decides everything about one datagram; `asked_at` is in seconds of the loop's clock.
 
-    Raises TemporaryResolverError when this nameserver is of no use for the question, BadAddress or AliasChainTooLong when the
-    data are. The text of these errors says what the nameserver did, and goes on after its address.
+    None: it is not a reply to the query, the wait goes on. Failure: this nameserver is out or,
+    where the error is not temporary, the data are at fault for every nameserver.
     """
     if not is_reply(query, data):
         return None
-    _, flags, _, answer_count, _, _ = HEADER.unpack_from(data)
+    _, flags, _, count, _, _ = HEADER.unpack_from(data)
     rcode = flags & 0b1111
     try:
         if rcode not in (NOERROR, NXDOMAIN):
-            parse(data)
-            raise ResponseCodeError(f'answered {rcode_text(rcode)}', rcode)
-        if rcode == NOERROR and (answer := read_plain(question, data, len(query), answer_count, asked_at)):
-            return answer
-        answers, _ = unpack_all(unpack_record, data, len(query), answer_count, {TO_QUESTION: question.fqdn})
-        aliases, expires_at, rrset = follow_aliases(question, answers, asked_at)
+            parse(data)  # for MalformedMessage alone
+            return Failure(ResponseCodeError, f'answered {rcode_to_text(rcode)}', rcode)
+        if rcode == NOERROR and question.qtype in ADDRESS_RECORDS:
+            if answer := read_addresses(question.qtype, data, len(query), count, asked_at):
+                return answer
+        # The name of the question is known, so that the records owned by it need no unpacking.
+        known = {QUESTION_POINTER: question.fqdn}
+        records, _ = unpack_all(unpack_record, data, len(query), count, known)
+        chain, expires_at, rrset = follow_aliases(question, records, asked_at)
+        if fault := find_fault(chain):
+            return Failure(AliasChainTooLong, f'gave {fault}')
+        aliases = tuple(chain[1:])
         if rrset and rcode == NOERROR:
-            records = tuple([to_value(record, min(expires_at, expiry(record.ttl, asked_at))) for record in rrset])
-            return Answer(records, min([record.expires_at for record in records]), aliases)
-        # Only now, since it is for nothing where there are records, and costs as much as the rest.
+            return to_answer(rrset, expires_at, aliases, asked_at)
+        # Only now, since the authority section is not needed where there are records.
         authority = parse(data).ns
     except MalformedMessage:
         return None
-    soa = next((record for record in authority if record.qtype == SOA and record.qclass == IN), None)
+    soa = next((record for record in authority if record[1:3] == (SOA, IN)), None)
     if rcode == NOERROR and aliases and (flags & TC or not soa):
         return Answer((), expires_at, aliases)
-    return dataclasses.replace(read_negative(flags, soa, expires_at, asked_at), aliases=aliases)
+    return read_negative(flags, soa, expires_at, aliases, asked_at)
 
 
-def read_plain(question: Question, data: bytes, offset: int, count: int, asked_at: float) -> Answer | None:
-    """The answer of a section that holds the addresses which were asked for, each named by a pointer to the question, and nothing else.
+def read_addresses(
+    qtype: int, data: bytes, offset: int, count: int, asked_at: float
+) -> Answer | None:
+    """Reads the common answer section: only addresses, each owned by a pointer to the question.
 
-    Nearly all are so, and it takes a fifth of the time that reading what may be any section takes; which is left to who can where None
-    is said.
+    Returns None for any other. Nearly all are so, and this takes a fifth of the time.
     """
-    plain = PLAIN_RECORDS.get(question.qtype)
-    if plain is None:
+    layout, beginning = ADDRESS_RECORDS[qtype]
+    records = data[offset : offset + count * layout.size]
+    if not count or len(records) < count * layout.size:
         return None
-    layout, plain_start, octets, address_class = plain
-    end = offset + count * layout.size
-    if not count or end > len(data):
-        return None
-    addresses = []
-    first_expires_at = math.inf
-    for start, ttl, length, address in layout.iter_unpack(data[offset:end]):
-        if start != plain_start or length != octets:
+    address_class = ADDRESSES[qtype][1]
+    expires_at, addresses = math.inf, []
+    for start, ttl, length, address in layout.iter_unpack(records):
+        if start != beginning or length != len(address):
             return None
-        expires_at = expiry(ttl, asked_at)
-        if expires_at < first_expires_at:
-            first_expires_at = expires_at
-        addresses.append(address_class(address, expires_at))
-    return Answer(tuple(addresses), first_expires_at)
+        addresses.append(address_class(address, to_expires_at(ttl, asked_at)))
+        expires_at = min(expires_at, addresses[-1].expires_at)
+    return Answer(tuple(addresses), expires_at)
 
 
-def rcode_text(rcode: int) -> str:
+def rcode_to_text(rcode: int) -> str:
     return RCODES[rcode] if rcode < len(RCODES) else f'rcode {rcode}'
 
 
 def follow_aliases(
     question: Question, records: Iterable[ResourceRecord], asked_at: float
-) -> tuple[tuple[bytes, ...], float, list[ResourceRecord]]:
-    """The aliases from the name that is asked for to the first that has records of the type, when the first of these aliases expires, and
-    these records (RFC 1034 §3.6.2)."""
+) -> tuple[list[bytes], float, list[ResourceRecord]]:
+    """Follows the aliases from the name of a question to the RRset of its type (RFC 1034 §3.6.2).
+
+    Returns the names on this way, when the first alias expires, and the RRset, if there is one.
+    """
     rrsets: dict[tuple[bytes, int], list[ResourceRecord]] = {}
     for record in records:
         if record.qclass == IN:
             rrsets.setdefault((record.name.lower(), record.qtype), []).append(record)
     chain = [question.fqdn]
     expires_at = math.inf
-    while (rrset := rrsets.get((chain[-1], question.qtype))) is None and (links := rrsets.get((chain[-1], CNAME))):
-        expires_at = min(expires_at, expiry(links[0].ttl, asked_at))
+    while (rrset := rrsets.get((chain[-1], question.qtype))) is None and not find_fault(chain):
+        if not (links := rrsets.get((chain[-1], CNAME))):
+            break
+        expires_at = min(expires_at, to_expires_at(links[0].ttl, asked_at))
         chain.append(links[0].rdata.lower())
-        check_chain(chain, 'gave')
-    return tuple(chain[1:]), expires_at, rrset or []
+    return chain, expires_at, rrset or []
 
 
-def check_chain(chain: Sequence[bytes], whose: str) -> None:
-    """Raises AliasChainTooLong where a name and the aliases that it leads to have no end that is worth waiting for."""
+def find_fault(chain: Sequence[bytes]) -> str:
+    """Says what is wrong with a chain of aliases; '' where nothing is."""
     is_loop = len(set(chain)) < len(chain)
-    if is_loop or len(chain) - 1 > MAX_ALIASES:
-        what = 'a loop of' if is_loop else f'more than {MAX_ALIASES}'
-        raise AliasChainTooLong(f'{whose} {what} aliases: {" → ".join(map(text, chain))}')
+    if not is_loop and len(chain) - 1 <= MAX_ALIASES:
+        return ''
+    what = 'a loop of' if is_loop else f'more than {MAX_ALIASES}'
+    return f'{what} aliases: {" → ".join(map(name_to_text, chain))}'
 
 
-def expiry(ttl: int, asked_at: float) -> float:
+def to_expires_at(ttl: int, asked_at: float) -> float:
     if ttl > MAX_TTL:
         ttl = MAX_TTL if ttl < 1 << 31 else 0  # RFC 2181 §8
     return asked_at + ttl
 
 
-def to_value(record: ResourceRecord, expires_at: float) -> Value:
-    name, qtype, _, _, rdata = record
-    if qtype == TXT:
-        return BytesExpiresAt(join_strings(rdata), expires_at)
-    if qtype == CNAME:
-        return BytesExpiresAt(rdata.lower(), expires_at)  # its letters may be those of our query, by compression
-    octets, address_class = ADDRESSES[qtype]
-    if len(rdata) != octets:
-        raise BadAddress(f'gave {text(name)} an {TYPES(qtype).name} record of {len(rdata)} octets, where an address has {octets}')
-    return address_class(rdata, expires_at)
+def to_answer(
+    rrset: list[ResourceRecord], expires_at: float, aliases: tuple[bytes, ...], asked_at: float
+) -> Answer | Failure:
+    """Returns the answer with the records of an RRset. Raises MalformedMessage."""
+    values: list[Value] = []
+    for name, qtype, _, ttl, rdata in rrset:
+        record_expires_at = min(expires_at, to_expires_at(ttl, asked_at))
+        if qtype == TXT:
+            values.append(BytesExpiresAt(join_strings(rdata), record_expires_at))
+        elif qtype == CNAME:  # by compression, its case may be that of our query
+            values.append(BytesExpiresAt(rdata.lower(), record_expires_at))
+        else:
+            octets, address_class = ADDRESSES[qtype]
+            if len(rdata) != octets:
+                what = f'{TYPES(qtype).name} record of {len(rdata)} octets'
+                what = f'gave {name_to_text(name)} an {what}, where an address has {octets}'
+                return Failure(BadAddress, what)
+            values.append(address_class(rdata, record_expires_at))
+    return Answer(tuple(values), min([value.expires_at for value in values]), aliases)
 
 
 def join_strings(rdata: bytes) -> bytes:
-    """The character-strings of a TXT record, each a length and so many octets (RFC 1035 §3.3.14), as one."""
+    """Joins the character-strings of a TXT record, each a length and its octets (RFC 1035 §3.3.14)."""
     strings = []
     offset = 0
     while offset < len(rdata):
         start, offset = offset + 1, offset + 1 + rdata[offset]
         strings.append(rdata[start:offset])
     if offset > len(rdata):
-        raise MalformedMessage(f'the last character-string of a TXT record is to end at octet {offset} of {len(rdata)}')
+        raise MalformedMessage(f'a character-string of TXT ends at {offset} of {len(rdata)} octets')
     return b''.join(strings)
 
 
-def read_negative(flags: int, soa: ResourceRecord | None, expires_at: float, asked_at: float) -> Answer:
-    """The answer of a reply without records: that there are none, and for how long that is so (RFC 2308 §5). Or this nameserver is out."""
-    missing: type[DoesNotExist] = NameDoesNotExist
-    evidence = 'answered NXDOMAIN'
+def read_negative(
+    flags: int,
+    soa: ResourceRecord | None,
+    expires_at: float,
+    aliases: tuple[bytes, ...],
+    asked_at: float,
+) -> Answer | Failure:
+    """Returns the negative answer of a reply without records (RFC 2308 §5).
+
+    Failure: the reply is truncated or lame.
+    """
+    negative: type[DoesNotExist] = NameDoesNotExist
+    reason = 'answered NXDOMAIN'
     if flags & 0b1111 == NOERROR:
         if flags & TC:
-            raise TemporaryResolverError('answered with a truncated reply that holds no record')
+            what = 'answered with a truncated reply that holds no record'
+            return Failure(TemporaryResolverError, what)
         if not soa and not flags & (AA | RA):
-            raise TemporaryResolverError('answered that it neither knows nor looks up the name (lame)')
-        missing, evidence = NoRecords, 'answered with no such record'
+            what = 'answered that it neither knows nor looks up the name (lame)'
+            return Failure(TemporaryResolverError, what)
+        negative, reason = NoRecords, 'answered with no such record'
     if not soa or flags & TC:
-        return Answer((), asked_at, missing=missing, evidence=evidence)
-    minimum = int.from_bytes(soa.rdata[-4:], 'big')
-    expires_at = min(expires_at, expiry(soa.ttl, asked_at), expiry(minimum, asked_at), asked_at + MAX_NEGATIVE_TTL)
-    return Answer((), expires_at, missing=missing, evidence=evidence)
+        expires_at = asked_at  # not cached
+    else:
+        minimum = int.from_bytes(soa.rdata[-4:], 'big')
+        ends = to_expires_at(soa.ttl, asked_at), to_expires_at(minimum, asked_at)
+        expires_at = min(expires_at, *ends, asked_at + MAX_NEGATIVE_TTL)
+    return Answer((), expires_at, aliases, negative, reason)
 
 
-def answer_special(question: Question, now: float) -> Answer | None:
-    """The answer for a name that is never asked for: loopback for localhost (RFC 6761 §6.3), none for what the DNS does not have."""
-    domain = top_level(question.fqdn)
-    if domain not in NEVER_ASKED:
-        return None
-    if domain != b'localhost':
-        return Answer((), now, missing=NameDoesNotExist, evidence='such names are not in the DNS (RFC 7686, RFC 6761)')
-    if question.qtype not in LOOPBACK:
-        return Answer((), now, missing=NoRecords, evidence='names under localhost have addresses alone (RFC 6761)')
-    return Answer((ADDRESSES[question.qtype][1](LOOPBACK[question.qtype], now),), now)
+def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
+    """Returns the answer for a name under SPECIAL_DOMAINS, for which nothing is sent."""
+    if top_level(fqdn) != b'localhost':
+        reason = 'such names are not in the DNS (RFC 7686, RFC 6761)'
+        return Answer((), now, negative=NameDoesNotExist, reason=reason)
+    if qtype not in LOOPBACK:
+        reason = 'names under localhost have addresses alone (RFC 6761)'
+        return Answer((), now, negative=NoRecords, reason=reason)
+    return Answer((ADDRESSES[qtype][1](LOOPBACK[qtype], now),), now)
 
 
-# --- 0x20 --------------------------------------------------------------------------------------------------------------
-
-CASE_BITS = bytes(0x20 if chr(octet).isalpha() and octet < 128 else 0 for octet in range(256))
-
-
-def mix_case(fqdn: bytes) -> bytes:
-    """A name with each letter in a case drawn by chance, so that who forges a reply has more to guess (draft-vixie-dnsext-dns0x20)."""
-    return flip_letters(fqdn, os.urandom(len(fqdn)))
-
-
-def flip_letters(octets: bytes, noise: bytes) -> bytes:
-    """Each letter in the other case where one bit of as many octets says so; a name may be in wire format, where no length is a letter."""
-    to_int = int.from_bytes
-    flips = to_int(octets.translate(CASE_BITS), 'big') & to_int(noise, 'big')
-    return (to_int(octets, 'big') ^ flips).to_bytes(len(octets), 'big')
-
-
-def flip_case(question: Question, noise: bytes) -> bytes:
-    return flip_letters(question.wire, noise)
-
-
-def keep_case(question: Question, _: bytes) -> bytes:
-    return question.wire
-
-
-def case_by_hook(transform_fqdn: Callable[[bytes], bytes]) -> SetCase:
-    """The case that a hook gives to letters, which is all that it may change."""
-
-    def set_case(question: Question, _: bytes) -> bytes:
-        fqdn = transform_fqdn(question.fqdn)
-        if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
-            raise ResolverError(f'{question}: transform_fqdn may change the case of letters alone, and made {fqdn!r} of {question.fqdn!r}')
-        return pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
-
-    return set_case
-
-
-# --- The system's files ------------------------------------------------------------------------------------------------
+# --- The system's files ---------------------------------------------------------------------------
 
 HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
-SHORTAGE = errno.EMFILE, errno.ENFILE, errno.ENOBUFS  # of what the process or the machine may have open
+SHORTAGE = errno.EMFILE, errno.ENFILE, errno.ENOBUFS  # of what a process or machine may have open
+OWN_ERRORS = *SHORTAGE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC  # no fault of a nameserver
+
+
+class FileShortage(Exception):
+    """A file could not be read for want of descriptors, and nothing is known of it yet."""
 
 
 class Nameserver(NamedTuple):
     family: int
     host: str
     port: int
-    zone: str
-    address: tuple[str, int] | None  # what `connect` takes, so that it looks nothing up; None with a zone
+    scope_id: str
+    address: tuple[str, int] | None  # for `connect`; None with a scope id, which is looked up
 
     def __str__(self) -> str:
-        host = f'{self.host}%{self.zone}' if self.zone else self.host
+        host = f'{self.host}%{self.scope_id}' if self.scope_id else self.host
         return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
 
-    def address_in_zone(self) -> tuple[str, int, int, int]:
-        """What `connect` takes, at this time. Raises OSError where there is no such zone."""
-        return self.host, self.port, 0, int(self.zone) if self.zone.isdigit() else socket.if_nametoindex(self.zone)
+    def scoped_address(self) -> tuple[str, int, int, int]:
+        """Returns what `connect` takes. Raises OSError where the scope id is of no interface."""
+        scope_id = self.scope_id
+        index = int(scope_id) if scope_id.isdigit() else socket.if_nametoindex(scope_id)
+        return self.host, self.port, 0, index
 
 
 @functools.lru_cache(maxsize=1000)
 def to_nameserver(ip: object, port: int) -> Nameserver:
-    """Raises ValueError where the parts are not an IP address, or its text, and a port."""
+    """Raises ValueError where the arguments are not an IP address, or its text, and a port."""
     address = ipaddress.ip_address(str(ip))
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(f'{port!r} is no port')
     if isinstance(address, ipaddress.IPv4Address):
         return Nameserver(socket.AF_INET, str(address), port, '', (str(address), port))
-    host, _, zone = str(address).partition('%')
-    if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', zone or '0'):
-        raise ValueError(f'{zone!r} is no zone')
-    return Nameserver(socket.AF_INET6, host, port, zone, None if zone else (host, port))
+    host, _, scope_id = str(address).partition('%')
+    if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', scope_id or '0'):
+        raise ValueError(f'{scope_id!r} is no scope id')
+    return Nameserver(socket.AF_INET6, host, port, scope_id, None if scope_id else (host, port))
 
 
 class ResolvConf(NamedTuple):
-    """What resolv.conf(5) says; times are in seconds."""
+    """What resolv.conf(5) says; `timeout` is in seconds."""
 
     nameservers: tuple[Nameserver, ...] = ()
     search: tuple[bytes, ...] = ()
@@ -841,116 +912,133 @@ class ResolvConf(NamedTuple):
     randomize_case: bool = True
 
 
+NO_SEARCH_LIST = ResolvConf()  # names are taken as they are
+
+
 def without_bom(line: str) -> str:
-    return line.removeprefix('\ufeff').removeprefix('ï»¿')  # the second: UTF-8's, read in an encoding of one octet a letter
+    return line.removeprefix('\ufeff').removeprefix('ï»¿')  # UTF-8's, as it is or read as Latin-1
 
 
-def to_fqdns(names: Iterable[str]) -> Iterable[bytes]:
-    """Those of the names in a file that are names."""
-    for name in names:
-        try:
-            yield to_fqdn(name)
-        except InvalidName:
-            continue
+def keep_valid(convert: Callable[..., T], words: Iterable[str], *args: Any) -> list[T]:
+    """Converts the words of a file, leaving out those for which this raises ValueError."""
+    found = []
+    for word in words:
+        with contextlib.suppress(ValueError):
+            found.append(convert(word, *args))
+    return found
 
 
 def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
-    """The contents of a resolv.conf; what makes no sense in it is skipped."""
+    """Returns the contents of a resolv.conf, skipping what makes no sense in it."""
     nameservers: list[Nameserver] = []
     found: dict[str, Any] = {}
     for line in lines:
         keyword, *words = re.split('[#;]', without_bom(line), maxsplit=1)[0].split() or ['']
         if keyword == 'nameserver':
-            nameservers.extend(to_nameservers(words[:1]))
+            nameservers += keep_valid(to_nameserver, words[:1], 53)
         elif keyword in ('search', 'domain'):
-            domains = tuple(dict.fromkeys(to_fqdns(words if keyword == 'search' else words[:1])))
+            domains = keep_valid(to_fqdn, words if keyword == 'search' else words[:1])
             if domains or words == ['.']:  # the root: no search list
-                found['search'] = domains
+                found['search'] = tuple(dict.fromkeys(domains))
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))
     return ResolvConf(tuple(nameservers) or (to_nameserver('127.0.0.1', 53),), **found)
 
 
-def to_nameservers(words: Iterable[str]) -> Iterable[Nameserver]:
-    """Those of the words in a file that are IP addresses."""
-    for word in words:
-        with contextlib.suppress(ValueError):
-            yield to_nameserver(word, 53)
+FLAGS: dict[str, dict[str, Any]] = {
+    'rotate': {'rotate': True},
+    'no-reload': {'reload': False},
+    'randomize-case:0': {'randomize_case': False},
+}
+BOUNDS = {'ndots': (0, 15), 'timeout': (1, 30), 'attempts': (1, 5)}  # as in glibc
 
 
 def parse_option(word: str) -> dict[str, Any]:
     name, _, value = word.partition(':')
-    flags = {'rotate': {'rotate': True}, 'no-reload': {'reload': False}, 'randomize-case:0': {'randomize_case': False}}
-    bounds = {'ndots': (0, 15), 'timeout': (1, 30), 'attempts': (1, 5)}
-    if name in bounds and value.isascii() and value.isdigit():
-        low, high = bounds[name]
+    if name in BOUNDS and value.isascii() and value.isdigit():
+        low, high = BOUNDS[name]
+        # Nine digits are more than any bound; int() of very many raises ValueError.
         return {name: max(low, min(high, int(value.lstrip('0')[:9] or 0)))}
-    return flags.get(word, {})
+    return FLAGS.get(word, {})
 
 
 def parse_hosts(lines: Iterable[str]) -> dict[bytes, list[str]]:
-    """The contents of a hosts(5) file: what each of its names is an address of, in the order of the file, as text."""
+    """Returns the names of a hosts(5) file, each with the text of its addresses in file order."""
     hosts: dict[bytes, list[str]] = {}
     for line in lines:
         address, *names = without_bom(line).partition('#')[0].split() or ['']
-        for fqdn in to_fqdns(names):
+        for fqdn in keep_valid(to_fqdn, names):
             hosts.setdefault(fqdn, []).append(address)
     return hosts
 
 
-class SystemFile(Generic[T]):
-    """What a file of the system says, read when it is needed for the first time and again when it has changed.
+def to_addresses(words: Iterable[str], qtype: int) -> list[object]:
+    """Returns those of the words of a file that are addresses of a family."""
+    addresses = keep_valid(ipaddress.ip_address, dict.fromkeys(words))
+    return [address for address in addresses if address.version == VERSIONS.get(qtype)]
 
-    `parse_lines` is given no line of a file that cannot be read. `reload` says of its result whether to look at the file again.
+
+class SystemFile(Generic[T]):
+    """The parsed contents of a file, read on first use, and again when the file has changed.
+
+    `contents` is always made of a version that was read as a whole; of the very first one alone,
+    what was read while another program wrote to it, until the next use. A file that cannot be read
+    has no lines. `reload` says of the contents whether to look at the file again.
     """
 
-    def __init__(self, path: str, parse_lines: Callable[[Iterable[str]], T], reload: Callable[[T], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        path: str,
+        parse_lines: Callable[[Iterable[str]], T],
+        reload: Callable[[T], bool] = lambda _: True,
+    ) -> None:
         self.path = path
         self.parse_lines = parse_lines
         self.reload = reload
-        self.looked_at = self.look_again_at = -math.inf
-        self.version: tuple[int, ...] | None = None
+        self.checked_at = self.check_again_at = -math.inf
+        self.version: tuple[int, ...] | None = None  # None: none was read as a whole
         self.contents: T | None = None
 
     def read(self, now: float) -> T:
-        """The parsed contents at a time in seconds, of any clock that is always the same."""
-        if self.looked_at <= now < self.look_again_at:
-            return self.contents  # type: ignore[return-value]
-        self.looked_at, self.look_again_at = now, now + LOOK_AGAIN_AFTER
-        if self.contents is None or self.reload(self.contents):
-            self.look()
-        assert self.contents is not None
-        return self.contents
+        """Returns the contents at a time in seconds of a clock that is always the same.
 
-    def look(self) -> None:
-        version = self.find_version()
-        if self.contents is not None and version == self.version:
+        Raises FileShortage.
+        """
+        if not self.checked_at <= now < self.check_again_at:
+            if self.contents is None or self.reload(self.contents):
+                self.update()
+            self.checked_at = now
+            self.check_again_at = now + (LOOK_AGAIN_AFTER if self.version is not None else 0)
+        return self.contents  # type: ignore[return-value]
+
+    def update(self) -> None:
+        version = self.stat()
+        if version == self.version:
             return
-        is_whole = True
         try:
-            lines = self.read_lines()
+            lines = self.read_lines(version)
         except OSError as error:
-            lines, is_whole = [], error.errno not in SHORTAGE
-        # What could not be read for want of descriptors, or was written to meanwhile and may have been read by half, is read
-        # again at the next look; what is known already is nearer the truth until then.
-        is_whole = is_whole and self.find_version() == version
-        if not is_whole and self.contents is not None:
-            return
-        self.version = version if is_whole else None
-        if not is_whole:
-            self.look_again_at = -math.inf
-        self.contents = self.parse_lines(lines)
+            if error.errno not in SHORTAGE:
+                lines = []
+            elif self.contents is None:
+                raise FileShortage(f'{self.path} cannot be read: {error.strerror}') from error
+            else:
+                return
+        if self.stat() == version:
+            self.version, self.contents = version, self.parse_lines(lines)
+        elif self.version is None:
+            self.contents = self.parse_lines(lines)
 
-    def find_version(self) -> tuple[int, ...]:
+    def stat(self) -> tuple[int, ...]:
         try:
             found = os.stat(self.path)
         except OSError:
             return ()
-        return found.st_mode, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+        times = found.st_mtime_ns, found.st_ctime_ns
+        return found.st_mode, found.st_dev, found.st_ino, found.st_size, *times
 
-    def read_lines(self) -> list[str]:
-        version = self.find_version()
+    def read_lines(self, version: tuple[int, ...]) -> list[str]:
         if version and not stat.S_ISREG(version[0]):
             return []  # to open a pipe could block
         with open(self.path, 'r') as file:  # noqa: UP015
@@ -959,22 +1047,22 @@ class SystemFile(Generic[T]):
             return list(file)
 
 
-def to_addresses(words: Iterable[str], qtype: int, expires_at: float) -> tuple[Address, ...]:
-    """Those of the words in a file that are addresses of the family."""
-    addresses = [to_literal(word, expires_at) for word in dict.fromkeys(words)] if qtype in ADDRESSES else []
-    return tuple(address for address in addresses if isinstance(address, ADDRESSES[qtype][1]))
-
-
 class FailingNameservers:
-    """Which nameservers of resolv.conf fail, and when each is tried again; until then it is asked last."""
+    """The nameservers of resolv.conf that are asked last for a while, because they failed.
+
+    `retry_at` has a nameserver from its failure to its next reply in time. `replies` counts those
+    replies of each: where it grew while a query was under way, a timeout of that query says
+    something about the name, not about the nameserver.
+    """
 
     def __init__(self) -> None:
         self.retry_at: dict[Nameserver, float] = {}
+        self.replies: collections.Counter[Nameserver] = collections.Counter()
 
     def choose(self, nameservers: Sequence[Nameserver], now: float) -> Nameserver:
-        """Which of some nameservers to ask next: the first that does not fail, or whose time to be tried again has come.
+        """Returns the first nameserver that does not fail or whose retry time has come.
 
-        One that is tried again fails on for the next who choose.
+        Choosing one whose retry time has come postpones its next retry, so one query probes it.
         """
         if not self.retry_at:
             return nameservers[0]
@@ -983,720 +1071,723 @@ class FailingNameservers:
             self.retry_at[chosen] = now + FAILING_FOR
         return chosen
 
-    def failed(self, nameserver: Nameserver, now: float, question: Question, error: Exception) -> None:
-        if nameserver not in self.retry_at:
-            logger.warning('nameserver %s %s (%s): for %s s it is asked last', nameserver, error, question, FAILING_FOR)
+    def failed(self, nameserver: Nameserver, now: float) -> bool:
+        """Remembers a failure, and tells whether it is the first one since the last reply."""
+        is_first = nameserver not in self.retry_at
         self.retry_at[nameserver] = now + FAILING_FOR
+        return is_first
 
-    def answered(self, nameserver: Nameserver, question: Question) -> None:
-        if self.retry_at and self.retry_at.pop(nameserver, None) is not None:
-            logger.info('nameserver %s answered %s: it is back', nameserver, question)
+    def replied(self, nameserver: Nameserver) -> bool:
+        """Counts a reply, and tells whether the nameserver failed before."""
+        self.replies[nameserver] += 1
+        return bool(self.retry_at) and self.retry_at.pop(nameserver, None) is not None
 
 
-# --- Exchange ----------------------------------------------------------------------------------------------------------
+# --- Exchange -------------------------------------------------------------------------------------
 #
-# A question is put to nameservers by an Inquiry: set after set, over a socket of its own for each query, until one answers. It
-# waits for one future at a time, that the answer or the deadline of the set ends. The sockets of a set that is over stay open, so
-# that a nameserver which is slower than its timeout still answers, until the Inquiry is closed and with it all that it holds.
+# Strategy: a LookUp puts its questions to a set of nameservers and awaits one future, whatever the
+# number of queries. Each Query has a socket of its own. Sockets opens and closes them for all
+# look-ups of a loop, and knows the limit. Poller tells them what the loop sees: one file descriptor
+# serves all.
+#
+# States of a query:
+#
+#     queued ──▶ active ──▶ spare ──▶ closed
+#
+#     queued  its look-up waits in Sockets.queue; no socket, or one whose datagram had no room yet
+#     active  sent, and its set is under way
+#     spare   its set is over; the socket is open for a late answer until another query needs one
+#
+# At the end of each step of the loop:
+#
+#   - No more sockets are open than the limit.
+#   - A look-up is in the queue only while fewer sockets than it needs are unopened or spare.
+#   - A look-up waits at the gate only while what is queued takes all the room.
+#   - A query that is active has a timer that will end its set.
+#   - While a hook is awaited, the look-up has no queries but spare ones.
+#   - A question in flight has one leader, and each of its followers waits for its outcome.
 
 
-def settle(future: asyncio.Future[T], result: T) -> None:
-    """Ends a future that somebody may wait for, unless it is over, or the loop is: then nobody does."""
-    if not future.done() and not future.get_loop().is_closed():
+def set_result(future: asyncio.Future[T], result: T) -> None:
+    """Sets the result unless the future is done."""
+    if not future.done():
         future.set_result(result)
 
 
-async def recvfrom(loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int) -> tuple[bytes, Any]:
-    """The first datagram to arrive at any of several non-blocking UDP sockets, and the address it came from.
+async def recvfrom(
+    loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int
+) -> tuple[bytes, Any]:
+    """Returns the first datagram to arrive at one of several UDP sockets, and where it came from.
 
-    Raises OSError, of the first socket with an error. Cancelled, it leaves no reader behind, and no datagram is lost.
+    The sockets are non-blocking. Raises OSError, of the first socket with an error. Cancelled, it
+    leaves no reader behind, and no datagram is lost.
     """
     by_fd = {sock.fileno(): sock for sock in socks}
     while True:
         readable: asyncio.Future[socket.socket] = loop.create_future()
         try:
             for fd, sock in by_fd.items():
-                loop.add_reader(fd, settle, readable, sock)
+                loop.add_reader(fd, set_result, readable, sock)
             first = await readable
         finally:
             for fd in by_fd:
                 loop.remove_reader(fd)
-        # Where there is nothing to read, another was quicker, or the checksum was wrong.
+        # There is nothing to read if another reader was quicker, or the checksum was wrong.
         with contextlib.suppress(BlockingIOError):
             return first.recvfrom(max_bytes)
 
 
-class Selector:
-    """The part of `select.epoll` that Poller uses, for systems that have another such thing (kqueue): each is reported once."""
-
-    def __init__(self) -> None:
-        self.selector = selectors.DefaultSelector()
-
-    def register(self, fd: int, _: int) -> None:
-        with contextlib.suppress(KeyError):  # what had this number was closed before it was reported
-            self.selector.unregister(fd)
-        self.selector.register(fd, selectors.EVENT_READ)
-
-    modify = register
-
-    def poll(self, timeout: float) -> list[tuple[int, int]]:
-        readable = [(key.fd, events) for key, events in self.selector.select(timeout)]
-        for fd, _ in readable:
-            self.selector.unregister(fd)
-        return readable
-
-    def fileno(self) -> int:
-        return self.selector.fileno()
-
-    def close(self) -> None:
-        self.selector.close()
-
-
-new_epoll: Callable[[], Any] = getattr(select, 'epoll', Selector)
-# Each descriptor is reported once, since a forked child may hold open what is closed here, and the kernel would go on to report it.
+new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
+# Once, since a forked child may hold open what is closed here, and epoll would go on to report it.
 READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESHOT', 0)
 
 
-class Watched(Protocol):
-    """What a Poller watches the socket of."""
-
-    def send(self, now: float, may_wait: bool) -> bool:
-        """Sends what is to be sent; `now` is in seconds of the loop's clock.
-
-        With `may_wait`, which says that others are under way, it may say False: then it is called again when one of these is over.
-        """
-
-    def read(self) -> None:
-        """There may be a datagram, or an error, to be had from the socket. For the next, `watch_on` is to be called."""
-
-
 class Poller:
-    """Says when to read from a socket, and when to send in this step of the loop, and ends futures whose time is up.
+    """Calls `read` of a query when its socket is readable.
 
-    The loop knows of one file descriptor and one timer, however many sockets and futures there are. Both are gone from it when
-    the timer finds nothing to wait for any more, and so at the latest one timeout after the last call of `end_after`.
-
-    Queries leave one right after the other, after all that is to be done in a step of the loop, since to wake a nameserver of this
-    machine for each by itself costs a quarter of the time of a look-up. One that is alone leaves at once: it has nobody to wait for.
+    The loop knows of one epoll object, from the first `watch` to the first check that finds nothing
+    watched. The checks are as far apart as a timeout: to stop sooner would cost more than to wait.
+    Where the system has no epoll, the loop watches each socket.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.epoll: Any = None
-        self.watched: dict[int, Watched] = {}  # by file descriptor
-        self.outbox: dict[int, Watched] = {}  # those of them that have not sent yet
-        self.is_flush_due = False
-        self.deadlines: list[tuple[float, int, asyncio.Future[Any]]] = []  # a heap
-        self.serial = itertools.count()
-        self.timer: asyncio.TimerHandle | None = None
-        self.timer_at = math.inf
+        self.queries: dict[int, Query] = {}  # by the file descriptor of their open socket
 
-    def watch(self, fd: int, watched: Watched) -> None:
-        """Lets it send at the next flush, and read when its socket can be read from. Raises OSError or ResolverError."""
-        if self.epoll is None:
-            self.start()
-        try:
+    def watch(self, fd: int, query: Query) -> None:
+        """Has the query read once, as soon as it can. Raises OSError or NotImplementedError."""
+        if new_epoll is None:
+            self.loop.add_reader(fd, query.read)
+        else:
+            if self.epoll is None:
+                self.start(new_epoll(), query.look_up.timeout)
             self.epoll.register(fd, READABLE_ONCE)
-        except OSError:
-            self.stop_if_idle()
-            raise
-        self.watched[fd] = self.outbox[fd] = watched
+        self.queries[fd] = query
 
     def watch_on(self, fd: int) -> None:
-        """Lets it read once more."""
-        self.epoll.modify(fd, READABLE_ONCE)
+        """Has the query read once more."""
+        if self.epoll is not None:
+            self.epoll.modify(fd, READABLE_ONCE)
 
     def forget(self, fd: int) -> None:
-        """To be called when the descriptor is closed, with which the kernel forgets it."""
-        del self.watched[fd]
-        self.outbox.pop(fd, None)
-        if self.outbox and not self.is_flush_due:
-            self.flush_soon()  # there was no room for these, and may be now
-        self.stop_if_idle()
+        """Watches a socket no longer that is about to be closed, which removes it from epoll."""
+        del self.queries[fd]
+        if new_epoll is None and not self.loop.is_closed():
+            self.loop.remove_reader(fd)
 
-    def post(self) -> None:
-        """Sends what is to be sent: now, where nothing else is under way or enough has come together, or else at the end of the step."""
-        if len(self.outbox) == len(self.watched) or len(self.outbox) >= FULL_OUTBOX:
-            self.flush()
-        elif not self.is_flush_due:
-            self.flush_soon()
-
-    def flush_soon(self) -> None:
-        if not self.loop.is_closed():
-            self.loop.call_soon(self.flush)
-            self.is_flush_due = True
-
-    def flush(self) -> None:
-        self.is_flush_due = False
-        now = self.loop.time()
-        for fd, waiting in list(self.outbox.items()):
-            if not waiting.send(now, len(self.outbox) < len(self.watched)):
-                break
-            self.outbox.pop(fd, None)
-
-    def end_after(self, timeout: float, future: asyncio.Future[Any], now: float) -> None:
-        """Ends a future with the result None when so many seconds have passed, unless it is over by then."""
-        if self.timer is not None and self.timer_at < now:
-            self.timer.cancel()  # which may never go off, when somebody had his own clock in the loop: what is due is ended here
-            self.tick()
-        deadline = now + timeout
-        if len(self.deadlines) > 2 * len(self.watched) + 100:
-            self.deadlines = [entry for entry in self.deadlines if not entry[2].done()]
-            heapq.heapify(self.deadlines)
-        heapq.heappush(self.deadlines, (deadline, next(self.serial), future))
-        if deadline < self.timer_at:
-            self.set_timer(deadline)
-
-    def set_timer(self, when: float) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer_at = when
-        self.timer = self.loop.call_at(when, self.tick)
-
-    def tick(self) -> None:
-        now = self.loop.time()
-        self.timer, self.timer_at = None, math.inf
-        while self.deadlines and (self.deadlines[0][0] <= now or self.deadlines[0][2].done()):
-            settle(heapq.heappop(self.deadlines)[2], None)
-        if self.deadlines:
-            self.set_timer(self.deadlines[0][0])
-        self.stop_if_idle()
-
-    def start(self) -> None:
-        epoll = new_epoll()
+    def start(self, epoll: Any, timeout: float) -> None:
         try:
             self.loop.add_reader(epoll.fileno(), self.dispatch)
-        except (NotImplementedError, AttributeError) as error:  # the second: a selector that is no file itself
+        except NotImplementedError:
             epoll.close()
-            raise ResolverError(
-                f'{type(self.loop).__name__} has no add_reader, or this system neither epoll nor kqueue, without which no nameserver '
-                'can be asked: run asyncio on a SelectorEventLoop or on uvloop, on Linux, macOS or BSD'
-            ) from error
+            raise
         self.epoll = epoll
+        self.loop.call_later(timeout, self.check, timeout)
 
-    def stop_if_idle(self) -> None:
-        if self.timer is None and not self.watched and self.epoll is not None and not self.loop.is_closed():
+    def check(self, timeout: float) -> None:
+        if self.queries:
+            self.loop.call_later(timeout, self.check, timeout)
+        else:
             self.loop.remove_reader(self.epoll.fileno())
             self.close()
 
     def close(self) -> None:
-        """Closes what the loop, if it is not closed itself, has forgotten by now."""
+        """Closes the epoll object, which the loop has forgotten or which is of a closed loop."""
         if self.epoll is not None:
             self.epoll.close()
             self.epoll = None
 
     def dispatch(self) -> None:
         for fd, _ in self.epoll.poll(0):
-            if fd in self.watched:
-                self.watched[fd].read()
+            if query := self.queries.get(fd):
+                query.read()
 
 
-class Lender(Protocol):
-    """Who holds turns that he can do without."""
-
-    def give_up_spare(self) -> None:
-        """Gives these turns back."""
-
-
-class Turns:
-    """The right to open sockets: at most `limit` are open at once, and who asks first has the right first.
-
-    When the system gives fewer than that, the limit is what it gave; each turn given back lets one more be tried.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = self.limit = most
-        self.taken = 0
-        self.queue: collections.OrderedDict[asyncio.Future[int], int] = collections.OrderedDict()
-        self.lenders: dict[Lender, None] = {}
-        self.is_call_due = False
-
-    def take_free(self, wanted: int) -> int:
-        """Takes as many turns as can be had at once, and says how many these are."""
-        if self.queue:
-            return 0
-        if self.taken + wanted > self.limit:
-            wanted = max(0, self.limit - self.taken)
-        self.taken += wanted
-        return wanted
-
-    async def take(self, wanted: int, instead_of: int = 0) -> int:
-        """Waits for so many turns, or for all that there are where these are fewer, and says how many were taken.
-
-        Who has some already gives these back for them, and comes before all others.
-        """
-        self.taken -= instead_of
-        if (instead_of or not self.queue) and self.taken + min(wanted, self.limit) <= self.limit:
-            self.taken += min(wanted, self.limit)
-            return min(wanted, self.limit)
-        turn: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self.queue[turn] = wanted
-        if instead_of:
-            self.queue.move_to_end(turn, last=False)
-        if self.lenders:
-            self.call_in()
-        granted = 0
-        try:
-            granted = await turn
-        finally:
-            # Whoever is cancelled in the very step in which his turn came had it, and gives it to the next.
-            if not granted:
-                self.queue.pop(turn, None)
-                self.give_back(turn.result() if turn.done() and not turn.cancelled() else 0)
-        return granted
-
-    def give_back(self, count: int) -> None:
-        """Lets those have the turns who waited longest."""
-        self.taken -= count
-        if self.limit < self.most:
-            self.limit = min(self.most, self.limit + count)
-        while self.queue and self.taken < self.limit:
-            turn, wanted = next(iter(self.queue.items()))
-            granted = 0 if turn.done() else min(wanted, self.limit)
-            if self.taken + granted > self.limit:
-                break
-            del self.queue[turn]
-            self.taken += granted
-            settle(turn, granted)
-
-    def lend(self, lender: Lender) -> None:
-        """To be called by who goes to wait, and does not need all the turns that he holds for that.
-
-        When others wait for a turn, he is to give these up, unless he takes himself out of `lenders` before.
-        """
-        self.lenders[lender] = None
-        if self.queue and not self.is_call_due:
-            asyncio.get_running_loop().call_soon(self.call_in)
-            self.is_call_due = True
-
-    def call_in(self) -> None:
-        """Has turns given back that were lent, as long as somebody waits for one."""
-        self.is_call_due = False
-        while self.queue and self.lenders:
-            lender = next(iter(self.lenders))
-            del self.lenders[lender]
-            lender.give_up_spare()
-
-    def found_shortage(self, own: int) -> bool:
-        """To be called when the system refuses a socket: no more are to be had than the others have, if there are others."""
-        others = self.taken - own
-        if others > 0:
-            self.limit = others
-        return others > 0
-
-
-@functools.lru_cache(maxsize=1000)
-def to_set(timeout: float, *nameservers: tuple[Any, int]) -> tuple[float, tuple[Nameserver, ...]]:
-    """What a hook yielded as the timeout in seconds and the nameservers of a set. Raises ValueError, TypeError or OverflowError."""
-    if not 0 <= timeout < math.inf:
-        raise ValueError(f'{timeout!r} is no timeout')
-    return float(timeout), tuple(to_nameserver(*nameserver) for nameserver in nameservers)
-
-
-def check_set(question: Question, given: Any) -> tuple[float, tuple[Nameserver, ...]]:
-    """The timeout and the nameservers of a set that a hook yielded. Raises ResolverError."""
-    try:
-        return to_set(*given)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ResolverError(
-            f'{question}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is needed, '
-            f'the ip being that of a nameserver, not its name: {error}'
-        ) from error
-
-
-SOCKET_TYPE: int = socket.SOCK_DGRAM | getattr(socket, 'SOCK_NONBLOCK', 0)  # with which Linux does in one call what takes two
+SOCKET_TYPE: int = socket.SOCK_DGRAM | getattr(socket, 'SOCK_NONBLOCK', 0)
 
 
 class Socket(socket.SocketType):
-    """A socket that is closed without a warning when it is collected: with a loop that is no more, that may be before its Inquiry is."""
+    """A socket that is closed without a warning when it is collected.
+
+    That happens to the look-ups that are left over when a loop is closed.
+    """
 
     __slots__ = ()
-    __del__ = socket.SocketType.close  # which minds no socket that the system refused to make
+    __del__ = socket.SocketType.close
 
 
-class Exchange:
-    """One query to one nameserver, over a socket of its own, which the Poller watches."""
+class Deadline:
+    """The time at which sets are over that were sent together, for which one timer serves."""
 
-    __slots__ = (
-        'fd',
-        'inquiry',
-        'nameserver',
-        'query',
-        'sock',
-    )
+    __slots__ = ('look_ups', 'timer')
 
-    def __init__(self, inquiry: Inquiry, nameserver: Nameserver, query: bytes) -> None:
-        """Opens the socket. Raises OSError."""
-        self.inquiry = inquiry
+    def __init__(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        self.look_ups: dict[LookUp, None] = {}
+        self.timer = loop.call_at(when, self.expire)
+
+    def expire(self) -> None:
+        for look_up in list(self.look_ups):
+            look_up.read_all()
+            look_up.wake(True)
+
+    def remove(self, look_up: LookUp) -> None:
+        del self.look_ups[look_up]
+        if not self.look_ups:
+            self.timer.cancel()
+
+
+class Query:
+    """A query about one question to one nameserver, over a socket of its own once it is open."""
+
+    __slots__ = ('fd', 'flight', 'is_sent', 'look_up', 'nameserver', 'replies', 'sock', 'wire')
+
+    def __init__(self, look_up: LookUp, flight: Flight, nameserver: Nameserver) -> None:
+        self.look_up = look_up
+        self.flight = flight
         self.nameserver = nameserver
-        self.query = query
-        self.sock = sock = Socket(nameserver.family, SOCKET_TYPE)
-        self.fd = sock.fileno()
+        self.wire = make_query(flight.question, look_up.transform_fqdn)
+        self.sock: Socket | None = None
+        self.is_sent = False
+        self.replies = 0  # that the nameserver had sent when this was sent
+
+    def open(self, poller: Poller) -> None:
+        """Opens the socket. Raises OSError or NotImplementedError."""
+        nameserver = self.nameserver
+        sock = Socket(nameserver.family, SOCKET_TYPE)
         try:
             if sock.getblocking():
                 sock.setblocking(False)
-            sock.connect(nameserver.address or nameserver.address_in_zone())
-            inquiry.poller.watch(self.fd, self)
-        except (OSError, ResolverError):
+            sock.connect(nameserver.address or nameserver.scoped_address())
+            self.fd = sock.fileno()
+            poller.watch(self.fd, self)
+        except (OSError, NotImplementedError):
             sock.close()
             raise
-
-    def send(self, now: float, may_wait: bool) -> bool:
-        """Sends the query, or says False where there is no room for it in the buffers of the system."""
-        self.inquiry.start_clock(now)
-        try:
-            self.sock.send(self.query)
-        except OSError as error:
-            if may_wait and error.errno in SHORTAGE:
-                return False
-            self.inquiry.rule_out(self, socket_error(error))
-        return True
+        self.sock = sock
 
     def read(self) -> None:
-        inquiry = self.inquiry
+        """Reads a datagram, if there is one."""
+        look_up = self.look_up
+        assert self.sock is not None
         try:
             data = self.sock.recv(MAX_DATAGRAM)
-            answer = read_reply(inquiry.question, self.query, data, inquiry.asked_at)
-        except BlockingIOError:  # a datagram whose checksum was wrong
-            inquiry.poller.watch_on(self.fd)
-        except TemporaryResolverError as error:
-            inquiry.rule_out(self, error)
+        except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
+            look_up.sockets.poller.watch_on(self.fd)
+            return
         except OSError as error:
-            inquiry.rule_out(self, socket_error(error))
-        except ResolverError as error:
-            inquiry.accept(self, type(error)(f'{inquiry.question}: {self.nameserver} {error}'))
-        else:
-            if answer is not None:
-                inquiry.accept(self, answer)
-                return
-            inquiry.poller.watch_on(self.fd)
-            if is_reply_in_another_case(self.query, data):
-                inquiry.case_lost_by[self.nameserver] = None
-
-    def close(self) -> None:
-        self.inquiry.poller.forget(self.fd)
-        self.sock.close()
+            look_up.rule_out(self, *socket_failure(error))
+            return
+        found = read_reply(self.flight.question, self.wire, data, look_up.asked_at)
+        if found is not None:
+            look_up.take(self, found)
+            return
+        look_up.sockets.poller.watch_on(self.fd)
+        if is_reply_in_another_case(self.wire, data):
+            self.flight.failures.wrong_case[self.nameserver] = None
 
 
-def socket_error(error: OSError) -> TemporaryResolverError:
-    """An error of the socket to a nameserver, as it is kept among the failures."""
-    failure: NameserverRefused | NameserverUnreachable
+def socket_failure(error: OSError) -> tuple[Failure, OSError]:
+    cause = error.with_traceback(None)  # whose frames would keep the look-up alive
     if isinstance(error, ConnectionRefusedError):
-        failure = NameserverRefused('refused: nothing listens there')
-    else:
-        failure = NameserverUnreachable(f'cannot be asked: {error.strerror or error}')
-    failure.__cause__ = error
-    return failure
-
-
-class Inquiry:
-    """One question, put to nameservers until one of them answers. To be closed, when it leaves nothing open."""
-
-    __slots__ = (
-        'asked_at',
-        'case_lost_by',
-        'exchanges',
-        'failing',
-        'failures',
-        'in_set',
-        'is_logged',
-        'poller',
-        'question',
-        'result',
-        'set_case',
-        'timeout_to_start',
-        'turns',
-        'turns_held',
-        'woken',
-    )
-
-    def __init__(
-        self,
-        question: Question,
-        poller: Poller,
-        turns: Turns,
-        turns_held: int,
-        set_case: SetCase,
-        failing: FailingNameservers | None,
-    ) -> None:
-        self.question = question
-        self.poller = poller
-        self.turns = turns
-        self.turns_held = turns_held
-        self.set_case = set_case
-        self.failing = failing
-        self.is_logged = logger.isEnabledFor(logging.DEBUG)
-        self.asked_at = math.inf  # when the first query was about to be sent
-        self.exchanges: dict[Exchange, None] = {}  # whose sockets are open, the oldest first
-        self.in_set: dict[Exchange, None] = {}  # those of them that the set which is waited for has left
-        self.failures: list[tuple[Nameserver, TemporaryResolverError]] = []
-        self.case_lost_by: dict[Nameserver, None] = {}
-        self.result: Answer | ResolverError | None = None
-        self.woken: asyncio.Future[None] | None = None
-        self.timeout_to_start: float | None = None  # of the set that is waited for, as long as nothing of it was sent
-
-    def close(self) -> None:
-        self.keep()
-        self.in_set.clear()
-        self.give_up_spare()
-        # What is left is not to be for the garbage collector: errors know the frames they went through, and these their Inquiry.
-        self.failures.clear()
-        self.result = None
-
-    def give_up_spare(self) -> None:
-        """Closes all sockets but those of the set that is waited for, and gives all turns back but theirs."""
-        for exchange in list(self.exchanges):
-            if exchange not in self.in_set:
-                self.give_up(exchange)
-        spare = self.turns_held - len(self.exchanges)
-        self.turns_held -= spare
-        self.turns.give_back(spare)
-
-    def give_up(self, exchange: Exchange) -> None:
-        del self.exchanges[exchange]
-        exchange.close()
-
-    async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> Answer | None:
-        """Asks a set of nameservers, or says None when its time is up or all of them are out. Raises ResolverError."""
-        unasked = len(nameservers)
-        has_waited = False
-        # Once round, unless there was room for the first of the set alone, and these are out.
-        while unasked and not self.in_set and self.result is None:
-            if not self.take_missing(unasked):
-                await self.make_room(unasked)
-            while unasked and self.turns_held > len(self.exchanges) and self.start(nameservers[-unasked]):
-                unasked -= 1
-            if self.in_set:
-                has_waited = True
-                self.timeout_to_start, self.woken = timeout, self.poller.loop.create_future()
-                if self.turns_held > len(self.in_set):
-                    self.lend()
-                self.poller.post()
-                await self.woken
-                self.keep()
-        if isinstance(self.result, Answer):
-            return self.result
-        if self.result is not None:
-            raise self.result
-        self.end_set(timeout)
-        if not has_waited:
-            await asyncio.sleep(0)  # a hook that yields such sets for ever does not have the loop for itself
-        return None
-
-    def start_clock(self, now: float) -> None:
-        """To be called when a query is about to be sent: if it is the first of its set, the time of the set starts."""
-        if self.timeout_to_start is not None:
-            assert self.woken is not None
-            self.poller.end_after(self.timeout_to_start, self.woken, now)
-            self.timeout_to_start = None
-            if now < self.asked_at:
-                self.asked_at = now
-
-    def end_set(self, timeout: float) -> None:
-        """The time of a set is up, or all of it is out."""
-        for exchange in list(self.in_set):
-            if exchange.fd in self.poller.outbox:
-                self.rule_out(exchange, socket_error(OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))))
-            else:
-                self.note_failure(exchange.nameserver, ResolverTimeout(f'timed out after {timeout:g} s'))
-        self.in_set.clear()
-
-    def lend(self) -> None:
-        """Until `keep`, others may have the turns that are spare: while a hook is awaited, which may be waiting for just them, or a set."""
-        self.turns.lend(self)
-
-    def keep(self) -> None:
-        """Takes back what was lent, as far as nobody has called it in."""
-        if self.turns.lenders:
-            self.turns.lenders.pop(self, None)
-
-    def conclude(self) -> Answer:
-        """The answer, if one came when there was no more set to ask. Raises ResolverError."""
-        if isinstance(self.result, Answer):
-            return self.result
-        raise self.result or self.error()
-
-    def take_missing(self, wanted: int) -> bool:
-        """Takes the turns that are missing for so many sockets more, as far as they are free, and says whether these can be opened."""
-        missing = len(self.exchanges) + wanted - self.turns_held
-        if missing <= 0:
-            return self.turns.taken <= self.turns.limit  # not so after the system refused a socket, which lowered the limit
-        granted = self.turns.take_free(missing)
-        self.turns_held += granted
-        return granted == missing
-
-    async def make_room(self, wanted: int) -> None:
-        """Sees to it that sockets can be opened: who has some open never waits for others, but gives up his own oldest."""
-        if self.exchanges:
-            while len(self.exchanges) > max(0, self.turns_held - wanted):
-                self.give_up_oldest()
-        else:
-            held, self.turns_held = self.turns_held, 0
-            self.turns_held = await self.turns.take(wanted, instead_of=held)
-
-    def start(self, nameserver: Nameserver) -> bool:
-        """Has a query ready to be sent to a nameserver, or notes why that was not to be; False: there is no socket for it just now."""
-        query = make_query(self.question, self.set_case)
-        try:
-            exchange = Exchange(self, nameserver, query)
-        except OSError as error:
-            if error.errno in SHORTAGE and self.make_room_after_shortage():
-                return False
-            self.note_failure(nameserver, socket_error(error))
-            return True
-        except ResolverError as error:
-            raise with_message(error, f'{self.question}: {error}') from error.__cause__
-        if self.is_logged:
-            logger.debug('%s: asked %s', self.question, nameserver)
-        self.exchanges[exchange] = self.in_set[exchange] = None
-        return True
-
-    def make_room_after_shortage(self) -> bool:
-        """Gives up the oldest socket or lowers the limit, unless some of the set are under way: then the rest waits for these.
-
-        False: nobody has a socket to wait for.
-        """
-        if self.in_set:
-            return True
-        if self.exchanges:
-            self.give_up_oldest()
-            return True
-        return self.turns.found_shortage(self.turns_held)
-
-    def give_up_oldest(self) -> None:
-        self.give_up(next(iter(self.exchanges)))
-
-    def rule_out(self, exchange: Exchange, error: TemporaryResolverError) -> None:
-        """To be called when a nameserver is of no use for the question."""
-        self.note_failure(exchange.nameserver, error)
-        if not isinstance(error, OSError) and not is_fault_of_nameserver(error):
-            self.note_sign_of_life(exchange)
-        self.give_up(exchange)
-        if exchange in self.in_set:
-            del self.in_set[exchange]
-            if not self.in_set:
-                self.wake()
-
-    def accept(self, exchange: Exchange, result: Answer | ResolverError) -> None:
-        """To be called when a nameserver gave an answer, or data that are an error for whoever asks."""
-        if self.is_logged:
-            logger.debug('%s: %s gave %s', self.question, exchange.nameserver, result)
-        if isinstance(result, Answer) and result.missing:
-            result = dataclasses.replace(result, evidence=f'{exchange.nameserver} {result.evidence}')
-        self.note_sign_of_life(exchange)
-        self.result = self.result or result
-        self.wake()
-
-    def wake(self) -> None:
-        if self.woken is not None and not self.woken.done():
-            self.woken.set_result(None)
-
-    def note_sign_of_life(self, exchange: Exchange) -> None:
-        """A nameserver that replies in time is back, be it with an error that is the fault of the name."""
-        if self.failing is not None and exchange in self.in_set:
-            self.failing.answered(exchange.nameserver, self.question)
-
-    def note_failure(self, nameserver: Nameserver, error: TemporaryResolverError) -> None:
-        logger.debug('%s: %s %s', self.question, nameserver, error)
-        self.failures.append((nameserver, error))
-        if self.failing is not None and is_fault_of_nameserver(error):
-            self.failing.failed(nameserver, self.poller.loop.time(), self.question, error)
-
-    def error(self) -> ResolverError:
-        """What to raise when no nameserver is left to ask."""
-        if not self.failures:
-            return TemporaryResolverError(f'{self.question}: there is no nameserver to ask, since get_nameservers yielded none')
-        times = collections.Counter(f'{nameserver} {error}' for nameserver, error in self.failures)
-        found = [what if count == 1 else f'{what} ({count} times)' for what, count in times.items()]
-        if self.case_lost_by:
-            by_file = '' if self.failing is None else '"options randomize-case:0" in resolv.conf or '
-            found.append(
-                f'a reply of {" and ".join(map(str, self.case_lost_by))} was ignored, since the letters of its question are not in the '
-                'case they were sent in: if that is how this nameserver is, turn the mixing of the case off, by '
-                f'{by_file}Resolver(transform_fqdn=lambda fqdn: fqdn)'
-            )
-        last = self.failures[-1][1]
-        error = with_message(last, f'{self.question}: {"; ".join(found)}')
-        error.__cause__ = last.__cause__
-        return error
-
-
-def with_message(error: ResolverError, message: str) -> ResolverError:
-    """The same error with another message."""
-    other = type(error)(message)
-    other.__dict__.update(error.__dict__)
-    if isinstance(other, OSError) and isinstance(error.__cause__, OSError):
-        other.errno = error.__cause__.errno
-    return other
-
-
-def is_fault_of_nameserver(error: TemporaryResolverError) -> bool:
-    """Whether a failure says something of the nameserver, rather than of the name or of this machine."""
-    if isinstance(error, ResponseCodeError):
-        return error.rcode in (REFUSED, NOTIMP)
-    if isinstance(error, NameserverUnreachable):
-        cause = error.__cause__
-        return isinstance(cause, OSError) and cause.errno not in (*SHORTAGE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC)
-    return isinstance(error, (ResolverTimeout, NameserverRefused))
-
-
-# --- Resolver ----------------------------------------------------------------------------------------------------------
-
-
-Outcome = Answer | Exception | None
-Waiters = collections.OrderedDict[asyncio.Future[Outcome], None]
+        return Failure(NameserverRefused, 'refused: nothing listens there'), cause
+    return Failure(NameserverUnreachable, f'cannot be asked: {error.strerror or error}'), cause
 
 
 @dataclasses.dataclass(slots=True)
-class Shortcut:
-    """The end of the way from a name as it was given, good from one time to another."""
+class Failures:
+    """Why a question has no answer: how often each nameserver failed in which way."""
 
-    passed: Sequence[bytes]  # the questions before, by the search list, that have no records
-    question: bytes
+    times: dict[tuple[Nameserver, Failure], int] = dataclasses.field(default_factory=dict)
+    wrong_case: dict[Nameserver, None] = dataclasses.field(default_factory=dict)
+    last: Failure | None = None
+    cause: OSError | None = None  # of the last failure
+    aliases: tuple[bytes, ...] = ()  # that led to the question
+
+    def add(self, nameserver: Nameserver, failure: Failure, cause: OSError | None = None) -> None:
+        self.last, self.cause = failure, cause
+        count = self.times.get((nameserver, failure), 0)
+        if count or len(self.times) < MAX_FAILURES:
+            self.times[nameserver, failure] = count + 1
+
+    def is_exhausted(self, nameserver: Nameserver) -> bool:
+        """Tells whether a nameserver sent so many error replies that it is asked no more."""
+        replies = [
+            self.times[key] for key in self.times if key[0] == nameserver and key[1].is_reply
+        ]
+        return sum(replies) >= MAX_ERROR_REPLIES
+
+    def are_refusals(self) -> bool:
+        return all(failure.rcode in (SERVFAIL, REFUSED) for _, failure in self.times)
+
+    def joined_to(self, alias: Answer) -> Failures:
+        """Returns the failures of an alias as those of the name that has the alias."""
+        return dataclasses.replace(self, aliases=alias.aliases + self.aliases)
+
+    def error(self, fqdn: bytes, qtypes: Iterable[int], is_by_hook: bool) -> ResolverError:
+        """Makes the error to raise."""
+        message = describe(fqdn, qtypes)
+        if self.aliases:
+            message += f'{show_aliases(self.aliases)}: {describe(self.aliases[-1], qtypes)}'
+        if self.last is None:
+            reason = 'there is no nameserver to ask, since get_nameservers yielded none'
+            return TemporaryResolverError(f'{message}: {reason}')
+        found = [
+            f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
+            for (nameserver, failure), count in self.times.items()
+        ]
+        if self.wrong_case:
+            by_file = '' if is_by_hook else '"options randomize-case:0" in resolv.conf or '
+            found.append(
+                f'a reply of {" and ".join(map(str, self.wrong_case))} was ignored, since the '
+                'letters of its question are not in the case they were sent in: if that is how '
+                'this nameserver is, turn the mixing of the case off, by '
+                f'{by_file}Resolver(transform_fqdn=lambda fqdn: fqdn)'
+            )
+        error = self.last.error(f'{message}: {"; ".join(found)}')
+        if isinstance(error, ResponseCodeError):
+            error.rcode = self.last.rcode
+        if isinstance(error, OSError) and self.cause is not None:
+            error.errno = self.cause.errno
+        error.__cause__ = self.cause
+        return error
+
+
+def show_aliases(aliases: Iterable[bytes]) -> str:
+    return f' (an alias: {" → ".join(map(name_to_text, aliases))})'
+
+
+Outcome = Answer | Failures | Exception  # the last is raised as it is: it is of a hook
+
+
+def is_decisive(outcome: Outcome) -> bool:
+    """Tells whether the outcome for one record type is the outcome for the name."""
+    if isinstance(outcome, Answer):
+        return outcome.negative is NameDoesNotExist
+    if isinstance(outcome, Failures):
+        last = outcome.last
+        return last is not None and not issubclass(last.error, TemporaryResolverError)
+    return True
+
+
+NO_ADD_READER = (
+    'has no add_reader, without which no nameserver can be asked: run asyncio on a '
+    'SelectorEventLoop or on uvloop'
+)
+
+
+def is_positive(outcome: Outcome) -> bool:
+    return isinstance(outcome, Answer) and bool(outcome.records)
+
+
+class Sockets:
+    """Opens a socket for each query, never more than the limit, and closes spare ones for others.
+
+    The limit is `max_sockets`, or fewer while the system refuses more: then it is what was open at
+    that time and grows with each socket that is closed, until none is open or it is reached again.
+    """
+
+    def __init__(self, poller: Poller, max_sockets: int) -> None:
+        self.poller = poller
+        self.max_sockets = self.limit = max_sockets
+        self.gate: collections.OrderedDict[asyncio.Future[None], None] = collections.OrderedDict()
+        self.queue: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
+        self.outbox: list[Query] = []  # open, and not sent yet
+        self.spare: collections.OrderedDict[Query, None] = collections.OrderedDict()
+        self.is_flush_due = False
+
+    def available(self) -> int:
+        """Returns how many sockets could be opened now, in place of spare ones where needed."""
+        return self.limit - len(self.poller.queries) + len(self.spare)
+
+    async def pass_gate(self) -> None:
+        """Waits until there is room for another look-up, first come, first served.
+
+        A look-up stays at the gate until it runs, so that none overtakes it. It reserves nothing.
+        """
+        turn: asyncio.Future[None] = self.poller.loop.create_future()
+        self.gate[turn] = None
+        try:
+            await turn
+        finally:
+            del self.gate[turn]
+            self.flush_soon()  # which lets the next one pass, if there is still room
+
+    def enqueue(self, look_up: LookUp) -> None:
+        """Has the queries of a look-up sent at the end of this step of the loop.
+
+        Sent together they are cheaper, since a nameserver on this machine is woken only once. With
+        nothing else under way, they are sent at once.
+        """
+        self.queue[look_up] = None
+        if len(self.queue) == 1 and not self.poller.queries:
+            self.flush()
+        else:
+            self.flush_soon()
+
+    def flush_soon(self) -> None:
+        """Has `flush` called at the end of this step, if any look-up waits for it."""
+        if (self.queue or self.gate or self.outbox) and not self.is_flush_due:
+            if not self.poller.loop.is_closed():
+                self.is_flush_due = True
+                self.poller.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Sends what is queued, as far as there is room, and then lets look-ups pass the gate."""
+        self.is_flush_due = False
+        while self.queue:
+            look_up = next(iter(self.queue))
+            queued = [query for query in look_up.in_set if query.sock is None]
+            # A look-up that begins waits for its whole set. One under way takes what it can get.
+            needed = min(len(queued), self.limit if look_up.asked_at == math.inf else 1)
+            if self.available() < needed or not all(map(self.open, queued)):
+                break
+            del self.queue[look_up]
+        self.send()
+        if self.gate:
+            room = max(0, self.available() - len(self.queue))
+            for turn in itertools.islice(self.gate, room):
+                set_result(turn, None)
+
+    def open(self, query: Query) -> bool:
+        """Opens the socket of a query, or rules it out; False: it stays queued."""
+        while True:
+            if len(self.poller.queries) >= self.limit:
+                if not self.spare:
+                    return False
+                oldest = next(iter(self.spare))
+                oldest.look_up.drop(oldest)
+            try:
+                query.open(self.poller)
+            except OSError as error:
+                if error.errno in SHORTAGE and self.poller.queries:
+                    self.limit = len(self.poller.queries)
+                    continue
+                query.look_up.rule_out(query, *socket_failure(error))
+            except NotImplementedError as error:
+                message = f'{query.look_up}: {type(self.poller.loop).__name__} {NO_ADD_READER}'
+                query.look_up.fail(ResolverError(message), error)
+            else:
+                self.outbox.append(query)
+            return True
+
+    def send(self) -> None:
+        """Sends what is open. In a shortage of buffers the rest waits until a socket is closed."""
+        now = self.poller.loop.time()
+        deadlines: dict[float, Deadline] = {}
+        outbox, self.outbox = self.outbox, []
+        for i, query in enumerate(outbox):
+            if query.sock is None:
+                continue  # closed meanwhile: its look-up has an answer, or is over
+            look_up = query.look_up
+            look_up.start_clock(now, deadlines)
+            try:
+                query.sock.send(query.wire)
+            except OSError as error:
+                unsent = [query for query in outbox[i:] if query.sock is not None]
+                if error.errno in SHORTAGE and len(self.poller.queries) > len(unsent):
+                    self.outbox = unsent
+                    return
+                look_up.rule_out(query, *socket_failure(error))
+                continue
+            query.is_sent = True
+            if look_up.failing is not None:
+                query.replies = look_up.failing.replies[query.nameserver]
+            if logger.isEnabledFor(logging.DEBUG):
+                question, nameserver = query.flight.question, query.nameserver
+                look_up.log(logging.DEBUG, '%s: asked %s', question, nameserver)
+
+    def close(self, query: Query) -> None:
+        assert query.sock is not None
+        self.spare.pop(query, None)
+        self.poller.forget(query.fd)
+        query.sock.close()
+        query.sock = None
+        if self.limit < self.max_sockets:
+            self.limit = self.limit + 1 if self.poller.queries else self.max_sockets
+
+
+class Flight:
+    """A question in flight: one look-up, the leader, asks it for itself and for its followers."""
+
+    __slots__ = ('failures', 'followers', 'leader', 'question')
+
+    def __init__(self, question: Question) -> None:
+        self.question = question
+        self.leader: LookUp
+        self.followers: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
+        self.failures: Failures  # of the leader
+
+
+class LookUp:
+    """What one caller waits for: the outcomes of one or two questions about a name.
+
+    Each question without an outcome is in flight, led or followed. The look-up is over when none is
+    left, when one outcome decides for both, or when one question has records and a set that was
+    asked the other is over: no client would wait for more tries then (as in RFC 8305 §3).
+
+    It puts the questions that it leads to sets of nameservers, one set after another. The queries
+    in `in_set` are queued or active, all others in `queries` are spare.
+    """
+
+    is_over = False
+    has_records = False  # of one record type
+    timeout = 0.0  # of the set under way, in seconds
+    nameservers: Sequence[Nameserver] = ()  # of the set under way
+    asked_at = math.inf  # when the first query was about to be sent
+    deadline: Deadline | None = None  # of the set under way, from its first send
+    woken: asyncio.Future[bool] | None = None  # what this look-up awaits
+    error: Exception | None = None  # of a logging handler, or of a loop that is of no use
+
+    def __init__(
+        self,
+        sockets: Sockets,
+        failing: FailingNameservers | None,
+        transform_fqdn: Callable[[bytes], bytes],
+        finish: Callable[[Flight, Outcome], None],
+    ) -> None:
+        self.sockets = sockets
+        self.failing = failing  # None: the nameservers are those of a hook
+        self.transform_fqdn = transform_fqdn
+        self.finish = finish
+        self.led: dict[Flight, None] = {}
+        self.followed: dict[Flight, None] = {}
+        self.outcomes: dict[int, Outcome] = {}  # by record type
+        self.queries: dict[Query, None] = {}  # that are not closed, the oldest first
+        self.in_set: dict[Query, None] = {}
+
+    def __str__(self) -> str:
+        questions = [flight.question for flight in self.led]
+        return describe(questions[0].fqdn, [question.qtype for question in questions])
+
+    def lead(self, flight: Flight) -> None:
+        """Takes a question to ask, in the set under way or, if there is none, in the next."""
+        self.followed.pop(flight, None)
+        self.led[flight] = None
+        flight.leader, flight.failures = self, Failures()
+        if self.nameservers:
+            self.put([flight])
+        elif not self.sockets.poller.loop.is_closed():
+            self.wake()
+
+    def settle(self, flight: Flight, outcome: Outcome) -> None:
+        """Takes the outcome of a question."""
+        self.led.pop(flight, None)
+        self.followed.pop(flight, None)
+        self.outcomes[flight.question.qtype] = outcome
+        self.has_records = self.has_records or is_positive(outcome)
+        if not (self.led or self.followed) or is_decisive(outcome):
+            self.is_over = True
+        if self.is_over or not self.led:
+            self.wake()
+
+    def wake(self, is_time_up: bool = False) -> None:
+        if self.woken is not None:
+            set_result(self.woken, is_time_up)
+
+    def sleep(self) -> asyncio.Future[bool]:
+        """Returns what to await until `wake`; its result is whether the time of the set is up."""
+        self.woken = self.sockets.poller.loop.create_future()
+        return self.woken
+
+    async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
+        """Asks a set, until each question has its outcome, all nameservers are out or time is up."""
+        self.timeout, self.nameservers = timeout, nameservers
+        self.put(self.led)
+        if self.in_set and self.error is None:
+            is_time_up = await self.sleep()
+        else:  # so that a hook that yields such sets for ever does not stop the loop
+            is_time_up = await asyncio.sleep(0, False)
+        self.end_set(is_time_up)
+        if self.error is not None:
+            raise self.error
+
+    def put(self, flights: Iterable[Flight]) -> None:
+        """Has questions sent to all nameservers of the set under way."""
+        for flight in flights:
+            for nameserver in self.nameservers:
+                query = Query(self, flight, nameserver)
+                self.queries[query] = self.in_set[query] = None
+        self.sockets.enqueue(self)
+
+    def start_clock(self, now: float, deadlines: dict[float, Deadline]) -> None:
+        """Starts the time of the set, if this is its first query that is about to be sent.
+
+        `deadlines` has those of the sets that are sent together, by their timeout.
+        """
+        if self.deadline is None:
+            self.asked_at = min(self.asked_at, now)
+            if self.timeout not in deadlines:
+                deadlines[self.timeout] = Deadline(self.sockets.poller.loop, now + self.timeout)
+            self.deadline = deadlines[self.timeout]
+            self.deadline.look_ups[self] = None
+
+    def stop_clock(self) -> None:
+        if self.deadline is not None:
+            self.deadline.remove(self)
+            self.deadline = None
+
+    def read_all(self) -> None:
+        """Reads what has arrived already: it counts, however late this is called."""
+        for query in list(self.queries):
+            if query.is_sent and query.sock is not None:
+                query.read()
+
+    def end_set(self, is_time_up: bool) -> None:
+        """Makes spare what was sent and is open, and ends the look-ups that have records."""
+        self.stop_clock()
+        self.nameservers = ()
+        for query in list(self.in_set):
+            if query.is_sent:
+                self.sockets.spare[query] = None
+                if is_time_up:
+                    self.note(
+                        query, Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
+                    )
+            else:
+                if query.sock is not None:
+                    error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
+                    self.note(query, *socket_failure(error))
+                self.drop(query)
+        self.in_set.clear()
+        if self.led:
+            self.sockets.queue.pop(self, None)
+            self.sockets.flush_soon()
+            followers = [follower for flight in self.led for follower in flight.followers]
+            for look_up in (self, *followers):
+                if look_up.has_records:
+                    look_up.is_over = True
+                    look_up.wake()
+
+    def take(self, query: Query, found: Answer | Failure) -> None:
+        """Uses what a nameserver replied."""
+        nameserver, flight = query.nameserver, query.flight
+        if self.failing is not None and query in self.in_set and self.failing.replied(nameserver):
+            text = 'nameserver %s answered %s: it is back'
+            self.log(logging.INFO, text, nameserver, flight.question)
+        if isinstance(found, Failure) and issubclass(found.error, TemporaryResolverError):
+            self.rule_out(query, found)
+            return
+        if logger.isEnabledFor(logging.DEBUG):
+            self.log(logging.DEBUG, '%s: %s gave %s', flight.question, nameserver, found)
+        for other in list(self.queries):
+            if other.flight is flight:
+                self.drop(other)
+        if isinstance(found, Failure):
+            failures = Failures()
+            failures.add(nameserver, found)
+            self.finish(flight, failures)
+            return
+        if found.negative:
+            found.reason = f'{nameserver} {found.reason}'
+        # That a name does not exist is the answer for all its types.
+        for each in list(self.led) if is_decisive(found) else [flight]:
+            self.finish(each, found)
+
+    def rule_out(self, query: Query, failure: Failure, cause: OSError | None = None) -> None:
+        """Notes that a nameserver is of no use for a question."""
+        self.drop(query)
+        self.note(query, failure, cause)
+        if not self.in_set:
+            self.wake()
+
+    def note(self, query: Query, failure: Failure, cause: OSError | None = None) -> None:
+        nameserver, question = query.nameserver, query.flight.question
+        query.flight.failures.add(nameserver, failure, cause)
+        if logger.isEnabledFor(logging.DEBUG):
+            self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
+        if self.failing is None:
+            return
+        # What is remembered says something of the nameserver, not of the name or of this machine.
+        is_silent = self.failing.replies[nameserver] == query.replies
+        is_fault = failure.error is ResolverTimeout and is_silent
+        if is_fault or (cause is not None and cause.errno not in OWN_ERRORS):
+            if self.failing.failed(nameserver, self.sockets.poller.loop.time()):
+                text = 'nameserver %s %s (%s): for %s s it is asked last'
+                self.log(logging.WARNING, text, nameserver, failure.what, question, FAILING_FOR)
+
+    def conclude(self) -> None:
+        """Ends the questions that are left when no set is."""
+        self.read_all()
+        for flight in list(self.led):
+            self.finish(flight, flight.failures)
+
+    def log(self, level: int, text: str, *args: object) -> None:
+        """Logs, so that what a handler raises ends this look-up and no other one of the step."""
+        try:
+            logger.log(level, text, *args)
+        except Exception as error:
+            self.fail(error)
+
+    def fail(self, error: Exception, cause: Exception | None = None) -> None:
+        error.__cause__ = cause or error.__cause__
+        self.error = self.error or error
+        self.wake()
+
+    def drop(self, query: Query) -> None:
+        self.in_set.pop(query, None)
+        self.queries.pop(query, None)
+        if query.sock is not None:
+            self.sockets.close(query)
+        self.sockets.flush_soon()
+
+    def close(self) -> None:
+        """Closes all queries, and lets go of what refers back to this look-up."""
+        for query in list(self.queries):
+            self.drop(query)
+        if self.sockets.queue.pop(self, self) is None:
+            self.sockets.flush_soon()
+        self.stop_clock()
+        self.error = None
+
+
+# --- Resolver -------------------------------------------------------------------------------------
+
+
+class Shortcut(NamedTuple):
+    """The records of a name as it was given, found in the cache alone, and when that holds."""
+
+    used: list[bytes]  # the keys of the answers that led here
     records: tuple[Value, ...]
     since: float
     until: float
 
 
 class Cache:
-    """The answers to questions, each until it expires; and one query in flight for a question, however many wait for its answer.
+    """The answers to questions until they expire, and the questions in flight.
 
-    The first who asks leads: `ask` runs in his task, and what comes of it goes to those who joined. Each of these waits for a
-    future of his own, so that whoever is cancelled touches nobody else. A leader who is cancelled hands over to the first of them.
+    The leader of a question asks it in its own task, and its outcome goes to all followers. Each
+    of them waits on a future of its own, so that cancelling one affects no other. If the leader
+    leaves without an outcome, the first follower leads and asks anew.
 
-    Names that are asked for again and again are recalled as they were given: no shortcut outlives an answer that was dropped.
+    A shortcut is for a name as it was given, and refers only to answers that are in the cache.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ask: Callable[[Question], Awaitable[Answer]], max_size: int) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_size: int) -> None:
         self.loop = loop
-        self.ask = ask
         self.max_size = max_size
-        self.answers: collections.OrderedDict[bytes, Answer] = collections.OrderedDict()  # the least recently used first
-        self.in_flight: dict[bytes, Waiters] = {}
-        self.shortcuts: dict[tuple[str, int], Shortcut] = {}
+        self.answers: collections.OrderedDict[bytes, Answer] = collections.OrderedDict()  # LRU
+        self.shortcuts: dict[tuple[str, Any], Shortcut] = {}
+        self.in_flight: dict[bytes, Flight] = {}
 
-    def recall(self, name: str, qtype: int, now: float) -> tuple[Value, ...] | None:
-        """The records of a name as it was given, if they have just been found here."""
+    def recall(self, name: str, qtype: Any, now: float) -> tuple[Value, ...] | None:
+        """Returns the records of a shortcut, whose answers count as used."""
         try:
             shortcut = self.shortcuts.get((name, qtype))
         except TypeError:
             return None  # a list is no name, and has no hash
         if shortcut is None or not shortcut.since <= now < shortcut.until:
             return None
-        if shortcut.passed:  # to loop over nothing takes a twentieth of the time of a name that is recalled
-            for passed in shortcut.passed:
-                self.answers.move_to_end(passed)
-        self.answers.move_to_end(shortcut.question)
+        for key in shortcut.used:
+            self.answers.move_to_end(key)
         return shortcut.records
 
-    def remember(self, name: str, qtype: int, shortcut: Shortcut) -> None:
-        """Has a name recalled, by answers that are kept, until one of all that are kept is dropped."""
+    def remember(self, name: str, qtype: Any, shortcut: Shortcut) -> None:
         if len(self.shortcuts) >= self.max_size:
             self.shortcuts.clear()
         self.shortcuts[name, qtype] = shortcut
 
-    def kept(self, question: Question, now: float) -> Answer | None:
-        """The answer that is there already."""
+    def hit(self, question: Question, now: float) -> Answer | None:
         answer = self.answers.get(question.wire)
         if answer is None:
             return None
@@ -1707,64 +1798,41 @@ class Cache:
         self.shortcuts.clear()
         return None
 
-    async def get(self, question: Question) -> Answer:
-        """The answer that is waited for, or that is asked for now, where none is kept."""
-        waiters = self.in_flight.get(question.wire)
-        if waiters is None:
-            waiters = self.in_flight[question.wire] = collections.OrderedDict()
-        elif answer := await self.join(question, waiters):
-            return answer
-        try:
-            answer = await self.ask(question)
-        except Exception as error:  # of a hook, as well: whatever it is, it is for all who wait
-            self.finish(question, waiters, error)
-            raise
-        except BaseException:  # cancelled: another of those who wait is to lead
-            self.hand_over(question, waiters)
-            raise
-        self.finish(question, waiters, answer)
-        return answer
+    def enter(self, look_up: LookUp, question: Question) -> None:
+        """Has a look-up follow the flight of a question, or lead a new one."""
+        flight = self.in_flight.get(question.wire)
+        if flight is None:
+            flight = self.in_flight[question.wire] = Flight(question)
+            look_up.lead(flight)
+        else:
+            flight.followers[look_up] = look_up.followed[flight] = None
 
-    async def join(self, question: Question, waiters: Waiters) -> Answer | None:
-        """Waits for what the leader gets; None when he is gone, and the caller is to lead."""
-        waiter: asyncio.Future[Outcome] = self.loop.create_future()
-        waiters[waiter] = None
-        try:
-            outcome = await waiter
-        except BaseException:
-            waiters.pop(waiter, None)
-            # Whoever is cancelled in the very step in which the lead came to him hands it on.
-            if waiter.done() and not waiter.cancelled() and waiter.result() is None:
-                self.hand_over(question, waiters)
-            raise
-        if isinstance(outcome, Exception):
-            try:
-                raise outcome.with_traceback(None)
-            finally:
-                del outcome, waiter  # which this frame, in the traceback of the error, would keep for the garbage collector
-        return outcome
+    def leave(self, look_up: LookUp) -> None:
+        """Takes a look-up out of the flights that have no outcome yet."""
+        for flight in look_up.followed:
+            del flight.followers[look_up]
+        for flight in look_up.led:
+            if flight.followers:
+                first, _ = flight.followers.popitem(last=False)
+                first.lead(flight)
+            else:
+                self.finish(flight, None)
 
-    def hand_over(self, question: Question, waiters: Waiters) -> None:
-        """Tells the first of those who wait that he is to lead."""
-        while waiters:
-            waiter, _ = waiters.popitem(last=False)
-            if not waiter.done():
-                settle(waiter, None)
-                return
-        self.finish(question, waiters, None)
-
-    def finish(self, question: Question, waiters: Waiters, outcome: Outcome) -> None:
-        """Keeps an answer, and gives those who wait what came of it."""
-        # Unless the cache was cleared meanwhile, when the question is another's by now, or nobody's.
-        if self.in_flight.get(question.wire) is waiters:
-            del self.in_flight[question.wire]
+    def finish(self, flight: Flight, outcome: Outcome | None) -> None:
+        """Ends a flight, caches an answer, and gives an outcome to the leader and the followers."""
+        key = flight.question.wire
+        if self.in_flight.get(key) is flight:  # not so if the cache was cleared meanwhile
+            del self.in_flight[key]
             if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
-                self.answers[question.wire] = outcome
+                self.answers[key] = outcome
                 if len(self.answers) > self.max_size:
                     self.answers.popitem(last=False)
                     self.shortcuts.clear()
-        while waiters:
-            settle(waiters.popitem(last=False)[0], outcome)
+        if outcome is None:
+            return
+        flight.leader.settle(flight, outcome)
+        for follower in flight.followers:
+            follower.settle(flight, outcome)
 
     def clear(self) -> None:
         self.answers.clear()
@@ -1777,34 +1845,49 @@ GetNameservers = Callable[[bytes], AsyncGenerator[tuple[Any, ...], None]]
 TransformFqdn = Callable[[bytes], bytes]
 
 
-def resolve_literal(name: str, qtype: int) -> tuple[Value, ...]:
-    address = literal_of(name)
-    assert address is not None
-    if qtype in ADDRESSES and isinstance(address, ADDRESSES[qtype][1]):
-        return (address,)
-    raise NoRecords(f'{name} {TYPES(qtype).name}: this is an IPv{address.version} address, which has nothing else')
+def check_types(qtype: Any) -> tuple[int, ...]:
+    """Returns the record types that are asked for. Raises ValueError."""
+    if type(qtype) is TYPES:
+        return (qtype,)
+    with contextlib.suppress(ValueError, TypeError):
+        if not isinstance(qtype, tuple):
+            return (TYPES(qtype),)
+        qtypes = tuple(dict.fromkeys(map(TYPES, qtype)))
+        if qtypes and set(qtypes) <= ADDRESSES.keys():
+            return qtypes
+    hint = f': write TYPES.{qtype}' if isinstance(qtype, str) and qtype in TYPES.__members__ else ''
+    raise ValueError(
+        f'{qtype!r} is none of the types that can be asked for: {", ".join(TYPES.__members__)}, or '
+        f'a tuple of A and AAAA{hint}'
+    )
 
 
-def expiring_by(record: Value, expires_at: float) -> Value:
-    if record.expires_at > expires_at:
-        record = copy.copy(record)
-        record.expires_at = expires_at
-    return record
+def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
+    """Returns the timeout and the nameservers of a set that a hook yielded. Raises ResolverError."""
+    try:
+        timeout, *nameservers = given
+        if not 0 <= timeout < math.inf:
+            raise ValueError(f'{timeout!r} is no timeout')
+        return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ResolverError(
+            f'{look_up}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is '
+            f'needed, with the IP address of a nameserver and not its name: {error}'
+        ) from error
 
 
-def aliases_text(chain: Sequence[bytes]) -> str:
-    return ' → '.join(map(text, chain[1:]))
-
-
-def does_not_exist(answers: Sequence[tuple[Question, Answer]], as_given: bytes) -> DoesNotExist:
-    """The error for a name, when the answer was for it, and all that the search list makes of it, that there are no records."""
-    question, answer = next((question, answer) for question, answer in answers if question.fqdn == as_given)
-    assert answer.missing is not None
-    what = 'does not exist' if answer.missing is NameDoesNotExist else 'has no such record'
-    via = f' (an alias: {aliases_text([as_given, *answer.aliases])})' if answer.aliases else ''
-    others = ', '.join(text(other.fqdn) for other, _ in answers if other is not question)
+def does_not_exist(
+    negatives: dict[bytes, Answer], as_given: bytes, qtypes: Iterable[int]
+) -> DoesNotExist:
+    """Makes the error for a name, from the negative answers for all its candidates."""
+    answer = negatives[as_given]
+    assert answer.negative is not None
+    is_name = answer.negative is NameDoesNotExist
+    what = 'does not exist' if is_name else 'has no such record'
+    via = show_aliases(answer.aliases) if answer.aliases else ''
+    others = ', '.join(name_to_text(fqdn) for fqdn in negatives if fqdn != as_given)
     nor = f'; no better with the search list: {others}' if others else ''
-    return answer.missing(f'{question}{via}: {what}: {answer.evidence}{nor}')
+    return answer.negative(f'{describe(as_given, qtypes)}{via}: {what}: {answer.reason}{nor}')
 
 
 class LoopResolver:
@@ -1823,160 +1906,228 @@ class LoopResolver:
         self.loop = loop
         self.get_host = get_host
         self.get_nameservers = get_nameservers
-        self.set_case = flip_case if transform_fqdn is mix_case else case_by_hook(transform_fqdn)
+        self.transform_fqdn = transform_fqdn
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
         self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf, lambda conf: conf.reload)
-        self.failing = FailingNameservers()
+        self.failing = FailingNameservers() if get_nameservers is None else None
         self.rotation = itertools.count()
         self.poller = Poller(loop)
-        self.turns = Turns(max_sockets)
-        self.cache = Cache(loop, self.ask_by_hook if get_nameservers else self.ask_by_resolv_conf, max_cache_size)
+        self.sockets = Sockets(self.poller, max_sockets)
+        self.cache = Cache(loop, max_cache_size)
+        self.look_ups = 0  # how many did not find all in the cache
 
-    async def resolve(self, name: str, qtype: int, now: float) -> tuple[Value, ...]:
-        """The records of a name that the cache does not recall: of itself, or of the first of several to try that exists."""
+    async def resolve(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
+        """Returns the records of a name for which there is no shortcut."""
         if not isinstance(name, str):
             raise TypeError(f'the name to resolve is a str, and {name!r} is none')
-        try:
-            qtype = TYPE_EQUAL_TO[qtype]
-        except (KeyError, TypeError):
-            raise ValueError(f'{qtype!r} is none of the types that can be asked for: {", ".join(TYPES.__members__)}') from None
-        if self.get_nameservers is None:
-            conf = self.resolv_conf.read(now)
-            fqdns = candidates(name, conf.search, conf.ndots)
-        else:
-            fqdns = candidates(name, (), 0)
-        if not fqdns:
-            return resolve_literal(name, qtype)
-        as_given = fqdns[0] if len(fqdns) == 1 else min(fqdns, key=len)
-        if as_given != fqdns[0] and (found := await self.ask_host(Question(as_given, qtype))):
-            return found
-        answers: list[tuple[Question, Answer]] = []
-        by_cache_alone = self.get_host is None
-        for fqdn in fqdns:
-            question = Question(fqdn, qtype)
-            at_hand = await self.at_hand(question)
-            answer = at_hand or await self.cache.get(question)
-            if answer.is_alias:
-                answer = await self.follow(question, answer)
-            answers.append((question, answer))
-            by_cache_alone = by_cache_alone and answer is at_hand
-            if answer.records:
-                if by_cache_alone:
-                    self.make_shortcut(name, qtype, answers)
-                return answer.records
-        raise does_not_exist(answers, as_given)
-
-    def make_shortcut(self, name: str, qtype: int, answers: Sequence[tuple[Question, Answer]]) -> None:
-        """To the last of some answers of the cache: good until one of them expires, or a file of the way is looked at again."""
-        now = self.loop.time()
-        until = min(self.hosts.look_again_at, *[answer.expires_at for _, answer in answers])
-        if self.get_nameservers is None:
-            until = min(until, self.resolv_conf.look_again_at)
-        if now < until:
-            *passed, (question, answer) = answers
-            shortcut = Shortcut([other.wire for other, _ in passed], question.wire, answer.records, now, until)
-            self.cache.remember(name, qtype, shortcut)
-
-    async def at_hand(self, question: Question) -> Answer | None:
-        """What is there already: by get_host or in the hosts file, or else in the cache."""
-        now = self.loop.time()
-        if self.get_host is not None or question.fqdn in self.hosts.read(now):
-            if records := await self.ask_host(question):
-                return Answer(records, min(record.expires_at for record in records))
-            now = self.loop.time()
-        return self.cache.kept(question, now) or answer_special(question, now)
-
-    async def follow(self, question: Question, answer: Answer) -> Answer:
-        """What is at the end of the aliases of a name, the first of which `answer` has: records, or that there are none."""
-        chain = [question.fqdn]
+        qtypes = check_types(qtype)
+        is_by_hook = self.get_nameservers is not None
+        conf = NO_SEARCH_LIST if is_by_hook else self.resolv_conf.read(now)
+        as_given, fqdns = candidates(name, conf.search, conf.ndots)
+        if address := to_literal(name, as_given):
+            return resolve_literal(name, address, qtypes)
+        if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
+            return sum([answer.records for answer in found.values()], ())
+        look_ups = self.look_ups
+        negatives: dict[bytes, Answer] = {}
         expires_at = math.inf
-        while True:
-            chain += answer.aliases
-            check_chain(chain, f'{question}: the nameservers gave')
-            if answer.records:
-                records = tuple(expiring_by(record, expires_at) for record in answer.records)
-                return Answer(records, min(record.expires_at for record in records))
-            expires_at = min(expires_at, answer.expires_at)
-            if answer.missing:
-                return dataclasses.replace(answer, aliases=tuple(chain[1:]))
-            canonical = Question(chain[-1], question.qtype)
-            at_hand = await self.at_hand(canonical)
-            try:
-                answer = at_hand or await self.cache.get(canonical)
-            except ResolverError as error:
-                if type(error).__module__ != __name__ or not str(error).startswith(f'{canonical}: '):
-                    raise  # of a hook, whose errors pass as they are
-                raise with_message(error, f'{question} (an alias: {aliases_text(chain)}): {error}') from error.__cause__
+        failed: tuple[bytes, Failures] | None = None
+        for fqdn in fqdns:
+            failures: Failures | None = None
+            records: tuple[Value, ...] = ()
+            for outcome in (await self.find(fqdn, qtypes)).values():
+                if isinstance(outcome, Failures):
+                    failures = outcome
+                else:
+                    records += outcome.records
+                    expires_at = min(expires_at, outcome.expires_at)
+                    if fqdn not in negatives or is_decisive(outcome):
+                        negatives[fqdn] = outcome
+            if records and not (failures and is_decisive(failures)):
+                if self.get_host is None and self.look_ups == look_ups:
+                    self.make_shortcut(name, qtype, records, [*negatives], qtypes, expires_at)
+                return records
+            if failures:
+                failed = fqdn, failures
+                # A single label may be refused as such, which says nothing of the next candidate.
+                if b'.' in fqdn or not failures.are_refusals():
+                    break
+        if failed:
+            raise failed[1].error(failed[0], qtypes, is_by_hook)
+        raise does_not_exist(negatives, as_given, qtypes)
 
-    async def ask_host(self, question: Question) -> tuple[Value, ...]:
-        """What get_host has for a name, or else the hosts file; none where a nameserver is to be asked."""
-        if self.get_host is None:
-            now = self.loop.time()
-            return to_addresses(self.hosts.read(now).get(question.fqdn, ()), question.qtype, now)
-        coroutine = self.get_host(question.fqdn, question.qtype)
-        if not hasattr(coroutine, '__await__'):
-            raise ResolverError(f'{question}: get_host gave {coroutine!r}: it has to be a coroutine function (async def)')
-        found = await coroutine
-        if found is None:
-            return ()
+    def make_shortcut(
+        self,
+        name: str,
+        qtype: Any,
+        records: tuple[Value, ...],
+        fqdns: list[bytes],
+        qtypes: tuple[int, ...],
+        expires_at: float,
+    ) -> None:
+        """Remembers records until an answer expires or a file on the way is to be checked again."""
         now = self.loop.time()
-        try:
-            return tuple(expiring(value, now) for value in (found if isinstance(found, (tuple, list)) else (found,)))
-        except TypeError as error:
-            raise ResolverError(
-                f'{question}: get_host gave {found!r}, where an ipaddress object, a tuple of them or None is needed: {error}'
-            ) from error
+        until = min(expires_at, self.hosts.check_again_at)
+        if self.get_nameservers is None:
+            until = min(until, self.resolv_conf.check_again_at)
+        if now < until:
+            keys = [Question(fqdn, each).wire for fqdn in fqdns for each in qtypes]
+            used = [key for key in keys if key in self.cache.answers]
+            self.cache.remember(name, qtype, Shortcut(used, records, now, until))
 
-    async def ask_by_resolv_conf(self, question: Question) -> Answer:
-        """Puts a question to the nameservers of resolv.conf, one at a time."""
-        turns_held = self.turns.take_free(1) or await self.turns.take(1)  # first, so that who waits chooses when they are to be asked
-        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.set_case, self.failing)
+    async def find(self, fqdn: bytes, qtypes: Sequence[int]) -> dict[int, Answer | Failures]:
+        """Returns the outcomes for a name by record type, following its aliases.
+
+        One may be missing: if another decides for both, or if there are records of the other type.
+        Raises what a hook raised, also one that was called for another look-up.
+        """
+        as_asked = fqdn
+        outcomes: dict[int, Answer | Failures] = {}
+        aliases: dict[int, Answer] = {}
+        has_records = False
+        while True:
+            found: dict[int, Any] = {}
+            if self.get_host is not None or fqdn in self.hosts.read(self.loop.time()):
+                found = await self.ask_host(fqdn, qtypes)
+            found = found or await self.look_up(fqdn, qtypes, has_records)
+            for qtype in qtypes:
+                alias = aliases.pop(qtype, None)
+                if outcome := found.get(qtype):
+                    if alias:
+                        outcome = outcome.joined_to(alias)
+                        if fault := find_fault([as_asked, *outcome.aliases]):
+                            label = describe(as_asked, [qtype])
+                            raise AliasChainTooLong(f'{label}: the nameservers gave {fault}')
+                    if isinstance(outcome, Answer) and outcome.is_alias:
+                        aliases[qtype] = outcome
+                    else:
+                        outcomes[qtype] = outcome
+                        has_records = has_records or is_positive(outcome)
+            if not aliases or any(map(is_decisive, outcomes.values())):
+                return outcomes
+            # Nearly always both types have the same alias, and are asked together.
+            fqdn = next(iter(aliases.values())).aliases[-1]
+            qtypes = [qtype for qtype in aliases if aliases[qtype].aliases[-1] == fqdn]
+
+    async def look_up(
+        self, fqdn: bytes, qtypes: Iterable[int], has_records: bool
+    ) -> dict[int, Answer | Failures]:
+        """Returns what the cache has of a name, and asks the rest or follows those that ask it."""
+        now = self.loop.time()
+        if top_level(fqdn) in SPECIAL_DOMAINS:
+            return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
+        outcomes: dict[int, Any] = {}
+        missing: list[Question] = []
+        for qtype in qtypes:
+            question = Question(fqdn, qtype)
+            if answer := self.cache.hit(question, now):
+                outcomes[qtype] = answer
+                has_records = has_records or bool(answer.records)
+            else:
+                missing.append(question)
+        if not missing or (outcomes and any(map(is_decisive, outcomes.values()))):
+            return outcomes
+        self.look_ups += 1
+        look_up = LookUp(self.sockets, self.failing, self.transform_fqdn, self.cache.finish)
+        look_up.has_records = has_records
         try:
-            now = self.loop.time()
-            conf = self.resolv_conf.read(now)
-            if inquiry.set_case is flip_case and not conf.randomize_case:
-                inquiry.set_case = keep_case
-            timeout = conf.timeout if self.timeout is None else self.timeout
-            nameservers = conf.nameservers
-            if conf.rotate:
-                first = next(self.rotation) % len(nameservers)
-                nameservers = nameservers[first:] + nameservers[:first]
-            for _round in range(conf.attempts):
-                unasked = list(nameservers)
-                while unasked:
-                    nameserver = self.failing.choose(unasked, now)
-                    unasked.remove(nameserver)
-                    if answer := await inquiry.ask(timeout, (nameserver,)):
-                        return answer
-                    now = self.loop.time()
-            return inquiry.conclude()
+            for question in missing:
+                self.cache.enter(look_up, question)
+            while not look_up.is_over:
+                await (self.ask(look_up) if look_up.led else look_up.sleep())
+        except Exception as error:  # of a hook: it goes to the followers as well
+            for flight in list(look_up.led):
+                self.cache.finish(flight, error)
+            look_up.outcomes.clear()  # the error refers to this frame, which must not refer to it
+            raise
         finally:
-            inquiry.close()
+            self.cache.leave(look_up)
+        for qtype, outcome in look_up.outcomes.items():
+            if isinstance(outcome, Exception):
+                look_up.outcomes.clear()
+                raise outcome.with_traceback(None)
+            outcomes[qtype] = outcome
+        return outcomes
 
-    async def ask_by_hook(self, question: Question) -> Answer:
-        """Puts a question to the nameservers that get_nameservers yields, a set at a time."""
-        assert self.get_nameservers is not None
-        turns_held = self.turns.take_free(1) or await self.turns.take(1)
-        inquiry = Inquiry(question, self.poller, self.turns, turns_held, self.set_case, None)
+    async def ask(self, look_up: LookUp) -> None:
+        """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
         try:
-            sets = self.get_nameservers(question.fqdn)
+            if self.sockets.gate or self.sockets.available() <= len(self.sockets.queue):
+                await self.sockets.pass_gate()
+            if self.get_nameservers is None:
+                sets = self.sets_of_resolv_conf(look_up)
+            else:
+                sets = self.get_nameservers(next(iter(look_up.led)).question.fqdn)
             if not hasattr(sets, 'aclose'):
-                raise ResolverError(f'{question}: get_nameservers gave {sets!r}: it has to be an async generator (async def, with yield)')
-            inquiry.lend()
+                needed = 'it has to be an async generator (async def, with yield)'
+                raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
             async for given in sets:
-                inquiry.keep()
-                timeout, nameservers = check_set(question, given)
-                if answer := await inquiry.ask(timeout, nameservers):
-                    return answer
-                inquiry.lend()
-            return inquiry.conclude()
+                is_checked = self.get_nameservers is None
+                await look_up.ask(*given if is_checked else check_set(look_up, given))
+                if look_up.is_over or not look_up.led:
+                    return
+            look_up.conclude()
         finally:
-            inquiry.close()
-            # One that runs cannot be closed: this coroutine is, by hand, while the hook awaits (before Python 3.13).
-            if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):  # pragma: no branch
+            look_up.close()
+            # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
+            # this coroutine is closed by hand.
+            if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):
                 await sets.aclose()
+
+    async def sets_of_resolv_conf(self, look_up: LookUp) -> AsyncGenerator[tuple[Any, ...], None]:
+        """Yields the nameservers of resolv.conf, one at a time."""
+        conf = self.resolv_conf.read(self.loop.time())
+        if look_up.transform_fqdn is mix_case and not conf.randomize_case:
+            look_up.transform_fqdn = bytes  # which returns what it is given
+        timeout = conf.timeout if self.timeout is None else self.timeout
+        nameservers = conf.nameservers
+        if conf.rotate:
+            first = next(self.rotation) % len(nameservers)
+            nameservers = nameservers[first:] + nameservers[:first]
+        for _round in range(conf.attempts):
+            unasked = list(nameservers)
+            for flight in look_up.led:
+                unasked = [each for each in unasked if not flight.failures.is_exhausted(each)]
+            while unasked:
+                assert self.failing is not None
+                nameserver = self.failing.choose(unasked, self.loop.time())
+                unasked.remove(nameserver)
+                yield timeout, (nameserver,)
+
+    async def ask_host(self, fqdn: bytes, qtypes: Iterable[int]) -> dict[int, Answer]:
+        """Returns what the hosts file or get_host has of a name, by record type."""
+        found: dict[int, Answer] = {}
+        for qtype in qtypes:
+            if self.get_host is None:
+                words = self.hosts.read(self.loop.time()).get(fqdn, ())
+                given: Any = to_addresses(words, qtype)
+            else:
+                label = f'{describe(fqdn, [qtype])}: get_host gave'
+                coroutine = self.get_host(fqdn, qtype)
+                if not hasattr(coroutine, '__await__'):
+                    needed = 'it has to be a coroutine function (async def)'
+                    raise ResolverError(f'{label} {coroutine!r}: {needed}')
+                given = await coroutine
+            now = self.loop.time()
+            values = given if isinstance(given, (tuple, list)) else [given]
+            try:
+                records = tuple([to_value(value, now) for value in values if value is not None])
+            except TypeError as error:
+                needed = 'an ipaddress object, a tuple of them or None is needed'
+                raise ResolverError(f'{label} {given!r}, where {needed}: {error}') from error
+            if records:
+                found[qtype] = Answer(records, min([record.expires_at for record in records]))
+        return found
+
+
+def resolve_literal(name: str, literal: Address, qtypes: tuple[int, ...]) -> tuple[Value, ...]:
+    if any(qtype in ADDRESSES and isinstance(literal, ADDRESSES[qtype][1]) for qtype in qtypes):
+        return (literal,)
+    what = f'this is an IPv{literal.version} address, which has nothing else'
+    types = ', '.join(TYPES(qtype).name for qtype in qtypes)
+    raise NoRecords(f'{name} {types}: {what}')
 
 
 def Resolver(  # noqa: N802
@@ -1987,69 +2138,91 @@ def Resolver(  # noqa: N802
     timeout: float | None = None,
     max_sockets: int = 256,
     max_cache_size: int = 10_000,
-) -> tuple[Callable[[str, int], Awaitable[tuple[Any, ...]]], Callable[[], None]]:
-    """Makes a resolver with a cache of its own: the two functions `resolve` and `clear_cache`. No loop has to run yet.
+) -> tuple[Callable[[str, Any], Awaitable[tuple[Any, ...]]], Callable[[], None]]:
+    """Returns two functions, `resolve` and `clear_cache`, with a cache of their own.
 
-    get_host: `async def get_host(fqdn: bytes, qtype: int)` gives None, an `ipaddress` object or a tuple of these. Asked for each name
-        before the cache and the nameservers; by default it is the hosts file. The name is in lower case, without final dot.
-    get_nameservers: an async generator `get_nameservers(fqdn: bytes)` that yields sets `(timeout, (ip, port), ...)`: a timeout in seconds
-        and nameservers to ask at the same time. Each set is asked after the one before it gave no answer. By default these come from
-        resolv.conf, with its options and search list; with a hook of your own names are taken as they are, and its order is kept.
-    transform_fqdn: gives the name in a query the case of its letters. By default it is drawn by chance, against forged replies; with
-        `lambda fqdn: fqdn` it stays as it is.
-    timeout: seconds for each try of a nameserver of resolv.conf, in place of what stands there (by default 0.5).
-    max_sockets: how many sockets, one for each query, are open at the same time in one loop; further look-ups wait for their turn.
-    max_cache_size: how many answers are kept; beyond, the one whose last use is longest ago goes.
+    May be called with no loop running.
+
+    get_host: `async def get_host(fqdn: bytes, qtype: TYPES)` returns None, an `ipaddress` object or
+        a tuple of them. It is called for each name before the cache and the nameservers; by default
+        it is the hosts file. The name is in lower case, without final dot.
+    get_nameservers: an async generator `get_nameservers(fqdn: bytes)` that yields sets
+        `(timeout, (ip, port), ...)`: a timeout in seconds, and nameservers to ask in parallel. Each
+        set is asked when the one before it gave no answer. By default the sets come from
+        resolv.conf, with its options and search list. With a hook, names are taken as they are, and
+        its order is kept.
+    transform_fqdn: returns the name of a query with the case of its letters changed. By default the
+        case is random, against forged replies; `lambda fqdn: fqdn` leaves it as it is.
+    timeout: seconds for each try of a nameserver of resolv.conf, in place of its own (0.5).
+    max_sockets: how many sockets, one for each query, are open at once in a loop. Further look-ups
+        wait, first come, first served.
+    max_cache_size: how many answers are cached; the least recently used goes first.
 
     Raises ValueError for a number that makes no sense, TypeError for a hook that is no function.
     """
     if max_sockets < 1 or max_cache_size < 0:
-        raise ValueError(f'max_sockets is at least 1, and max_cache_size 0: not {max_sockets!r} and {max_cache_size!r}')
+        sizes = f'{max_sockets!r} and {max_cache_size!r}'
+        raise ValueError(f'max_sockets is at least 1, and max_cache_size 0: not {sizes}')
     if timeout is not None and get_nameservers is not None:
-        raise ValueError('timeout is for the nameservers of resolv.conf: a get_nameservers yields timeouts of its own')
+        raise ValueError('timeout is for resolv.conf: a get_nameservers yields its own timeouts')
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f'timeout is a number of seconds, not {timeout!r}')
-    for hook in (*(hook for hook in (get_host, get_nameservers) if hook is not None), transform_fqdn):
+    given = [hook for hook in (get_host, get_nameservers) if hook is not None]
+    for hook in (*given, transform_fqdn):
         if not callable(hook):
-            raise TypeError(f'get_host, get_nameservers and transform_fqdn are functions, and {hook!r} is none')
+            hooks = 'get_host, get_nameservers and transform_fqdn'
+            raise TypeError(f'{hooks} are functions, and {hook!r} is none')
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
+    options = get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size
 
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
-        for other in list(in_loop):  # a copy: other threads may have loops of theirs
+        for other in list(in_loop):  # a copy: other threads may have loops of their own
             if other.is_closed() and (resolver := in_loop.pop(other, None)):
                 resolver.poller.close()
-        resolver = LoopResolver(loop, get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size)
-        in_loop[loop] = resolver
+        in_loop[loop] = resolver = LoopResolver(loop, *options)
         return resolver
 
-    async def resolve(name: str, qtype: int) -> tuple[Any, ...]:
-        """The records of a name: for TYPES.A and TYPES.AAAA addresses, for TYPES.TXT and TYPES.CNAME bytes, each with `expires_at` in
-        seconds of `loop.time()`. Never an empty tuple.
+    async def resolve(name: str, qtype: Any) -> tuple[Any, ...]:
+        """Returns the records of a name, never an empty tuple.
 
-        Raises ResolverError: DoesNotExist where there are none (RFC 2308), TemporaryResolverError where no nameserver gave an answer,
-        InvalidName before anything is sent; TypeError or ValueError for what is no str or no type of TYPES; and what a hook raises.
+        qtype: a member of TYPES, or a tuple of TYPES.A and TYPES.AAAA for the addresses of both
+            families of one name, those of the first type first.
+
+        For TYPES.A and TYPES.AAAA these are addresses, for TYPES.TXT and TYPES.CNAME bytes, each
+        with `expires_at` in seconds of `loop.time()`.
+
+        Raises DoesNotExist where there are none (RFC 2308), TemporaryResolverError where no
+        nameserver gave an answer, InvalidName before anything is sent; all are ResolverError. Raises
+        TypeError or ValueError for an argument that is no str or no type, and what a hook raises.
         """
         loop = asyncio.get_running_loop()
         resolver = in_loop.get(loop) or start(loop)
         now = loop.time()
-        return resolver.cache.recall(name, qtype, now) or await resolver.resolve(name, qtype, now)
+        records = resolver.cache.recall(name, qtype, now)
+        try:
+            return records or await resolver.resolve(name, qtype, now)
+        except FileShortage as error:
+            message = f'{describe(to_fqdn(name), check_types(qtype))}: {error}'
+            raise TemporaryResolverError(message) from error.__cause__
 
     def clear_cache() -> None:
-        """Forgets all answers. A query in flight still answers those who wait for it, and them alone."""
+        """Empties the cache. A query in flight still answers those that wait for it already."""
         for resolver in list(in_loop.values()):
             resolver.cache.clear()
 
     return resolve, clear_cache
 
 
-# --- Command -----------------------------------------------------------------------------------------------------------
+# --- Command --------------------------------------------------------------------------------------
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """`python -m aiodnsresolver`; the exit status."""
+    """Runs `python -m aiodnsresolver`, and returns its exit status."""
+    import signal  # here and below: only the command needs these, and they are slow to import
+
     options = parse_arguments(args)
     try:
-        status = asyncio.run(print_addresses(options))
+        status = asyncio.run(print_records(options))
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -2061,59 +2234,74 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 HELP = """
-Prints a line for each address: TTL in seconds (-: never expires), type, name and address, with tabs between. Of several names the
-shorter ones are filled up with spaces, so that the addresses line up.
+Prints a line for each record: TTL in seconds (-: never expires), type, name and value, with a tab
+between them.
 
 examples:
-  %(prog)s www.example.com                 both families, by the nameservers of /etc/resolv.conf
+  %(prog)s www.example.com                 addresses of both families
   %(prog)s www.example.com AAAA            IPv6 alone, as with -6
-  %(prog)s db cache.internal -4            several names; short ones by the search list
+  %(prog)s example.com txt                 another type: A, AAAA, CNAME or TXT
+  %(prog)s db cache.internal --short       several names, the values alone
   %(prog)s example.com. --nameserver 192.0.2.53 --nameserver '[2001:db8::53]:5353'
-                                                        a final dot: no search list; the nameservers in turn
-  %(prog)s www.example.com | cut -f 4      the addresses alone
+                                                        a final dot: no search list
 """
 EXIT_STATUS = """
-exit status: 0 when there is an address of either family, 1 when there is none, 2 when that is not to be known now, and for a
-wrong call; of several names, the worst
+exit status: 0 when every name has a record, 1 when one does not exist, 2 for a wrong call, an
+invalid name or a temporary error; of several the highest
 """
-OTHER_TYPES = frozenset(['ANY', 'CAA', 'CNAME', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'TXT'])
+OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])
 
 
-def parse_arguments(args: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(args: Sequence[str] | None) -> Any:
+    import argparse
+
     parser = argparse.ArgumentParser(
         prog='python -m aiodnsresolver',
         allow_abbrev=False,
-        usage='%(prog)s NAME... [A|AAAA ...] [-4] [-6] [--json] [--nameserver IP[:PORT]]... [--timeout SECONDS]',
+        usage='%(prog)s NAME... [TYPE...] [options]',
         description=HELP,
         epilog=EXIT_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('words', nargs='+', metavar='NAME', help='a name, as people write it; or A or AAAA, for this family alone')
-    parser.add_argument('-4', dest='families', default=[], action='append_const', const='A', help='IPv4 alone, as the word A')
-    parser.add_argument('-6', dest='families', action='append_const', const='AAAA', help='IPv6 alone, as the word AAAA')
-    parser.add_argument('--json', action='store_true', help='print an object a line: name, type, address, ttl (null: never expires)')
-    parser.add_argument(
-        '--nameserver',
-        action='append',
-        metavar='IP[:PORT]',
-        type=parse_nameserver,
-        help='to ask instead of those of resolv.conf; [IP]:PORT for IPv6',
-    )
-    parser.add_argument('--timeout', type=parse_timeout, metavar='SECONDS', help='for each try (0.5)')
-    parser.add_argument('--version', action='version', version=__version__)
+    add = parser.add_argument
+    add('words', nargs='+', metavar='NAME', help='a name, or a record type in any case of letters')
+    add('-4', dest='types', default=[], action='append_const', const='A', help='IPv4 alone')
+    add('-6', dest='types', action='append_const', const='AAAA', help='IPv6 alone')
+    add('--short', action='store_true', help='print the values alone')
+    add('--json', action='store_true', help='print an object a line: name, type, value, ttl (null: never expires), or name, error')  # fmt: skip
+    add('--nameserver', default=[], action='append', metavar='IP[:PORT]', help='to ask instead of those of resolv.conf; [IP]:PORT for IPv6')  # fmt: skip
+    add('--timeout', metavar='SECONDS', help='for each try (0.5)')
+    add('-v', dest='verbose', action='store_true', help='print what is asked of which nameserver')
+    add('--version', action='version', version=__version__)
     options = parser.parse_intermixed_args(args)
-    options.qtypes = [qtype for qtype in (TYPES.A, TYPES.AAAA) if qtype.name in options.words + options.families] or [TYPES.A, TYPES.AAAA]
-    options.names = [word for word in options.words if word not in ('A', 'AAAA')]
-    if not options.names:
-        parser.error('a NAME is needed')
-    for name in options.names:
-        if name.startswith('@'):
-            parser.error(f'{name} is no name: a nameserver is given by --nameserver {name[1:]}')
-        if name in OTHER_TYPES:
-            parser.error(f'{name}: addresses alone are looked up, of type A or AAAA (for a name like that, add a final dot)')
-        if '://' in name:
-            parser.error(f'{name} is a URL: what is looked up is the name in it')
+    types = [word.upper() for word in options.words if word.upper() in TYPES.__members__]
+    options.names = [word for word in options.words if word.upper() not in TYPES.__members__]
+    options.qtypes = list(dict.fromkeys(TYPES[word] for word in types + options.types))
+    try:
+        if not options.names:
+            raise ValueError('a NAME is needed')
+        for name in options.names:
+            check_name(name, len(options.names) > 1)
+        options.nameservers = [parse_nameserver(word) for word in options.nameserver]
+        if options.timeout is not None:
+            options.timeout = parse_timeout(options.timeout)
+    except ValueError as error:
+        parser.error(str(error))
     return options
+
+
+def check_name(name: str, is_one_of_several: bool) -> None:
+    """Raises ValueError for what is often taken for a name, saying what to write."""
+    if name.startswith('@'):
+        raise ValueError(f'{name} is no name: write --nameserver {name[1:]}')
+    if '://' in name:
+        host = re.sub(r'.*://(?:[^/]*@)?([^/:?#]*).*', r'\1', name)
+        raise ValueError(f'{name} is a URL: write the name in it, {host}')
+    if found := re.fullmatch(r'\[(.*)\](?::\d+)?|([^:]+):\d+', name):
+        raise ValueError(f'{name} is more than a name: write {found[1] or found[2]}')
+    if name in OTHER_TYPES or is_one_of_several and name.upper() in OTHER_TYPES:
+        types = ', '.join(TYPES.__members__)
+        raise ValueError(f'{name} is no type that can be asked for: write one of {types}, or {name}. with a final dot if it is a name')  # fmt: skip
 
 
 def parse_nameserver(word: str) -> tuple[str, int]:
@@ -2125,7 +2313,8 @@ def parse_nameserver(word: str) -> tuple[str, int]:
     try:
         to_nameserver(ip, int(port or 53))
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f'{word!r} is no IP, IP:PORT or [IP]:PORT of a nameserver: {error}') from error
+        needed = 'IP, IP:PORT or [IP]:PORT of a nameserver'
+        raise ValueError(f'--nameserver {word!r} is no {needed}: {error}') from error
     return ip, int(port or 53)
 
 
@@ -2135,56 +2324,84 @@ def parse_timeout(word: str) -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f'{word!r} is no number of seconds')
+        raise ValueError(f'--timeout {word!r} is no number of seconds')
     return seconds
 
 
-def resolver_of(options: argparse.Namespace) -> Callable[[str, int], Awaitable[tuple[Any, ...]]]:
-    if not options.nameserver:
+def resolver_of(options: Any) -> Callable[[str, Any], Awaitable[tuple[Any, ...]]]:
+    if not options.nameservers:
         return Resolver(timeout=options.timeout)[0]
 
     async def get_nameservers(_: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
         for _round in range(ResolvConf().attempts):
-            for nameserver in options.nameserver:
+            for nameserver in options.nameservers:
                 yield options.timeout or ResolvConf().timeout, nameserver
 
     return Resolver(get_nameservers=get_nameservers)[0]
 
 
-async def print_addresses(options: argparse.Namespace) -> int:
-    """Asks for all at once, prints in the order of the call, and says the exit status."""
+async def print_records(options: Any) -> int:
+    """Asks for all at once, prints in the order of the call, and returns the exit status."""
+    if options.verbose:
+        logging.basicConfig(level=logging.DEBUG, format='%(message)s')
     resolve = resolver_of(options)
-    calls = [resolve(name, qtype) for name in options.names for qtype in options.qtypes]
+    families = tuple(
+        qtype for qtype in options.qtypes or (TYPES.A, TYPES.AAAA) if qtype in ADDRESSES
+    )
+    others = [qtype for qtype in options.qtypes if qtype not in ADDRESSES]
+    asked = [families, *others] if families else others
+    calls = [resolve(name, qtype) for name in options.names for qtype in asked]
     results = iter(await asyncio.gather(*calls, return_exceptions=True))
-    width = 0 if options.json else max(len(printable(name)) for name in options.names)
-    return max([print_results(name, {qtype: next(results) for qtype in options.qtypes}, width) for name in options.names])
+    return max(
+        [
+            print_results(name, [(q, next(results)) for q in asked], options)
+            for name in options.names
+        ]
+    )
 
 
 def printable(name: str) -> str:
-    """A name as the encoding of the output can show it."""
+    """Returns a name as the encoding of the output can show it."""
     encoding = sys.stdout.encoding or 'utf-8'
     return name.encode(encoding, 'backslashreplace').decode(encoding)
 
 
-def print_results(name: str, results: dict[TYPES, Any], width: int) -> int:
-    """Prints what came of one name, filled up to a width or, where that is 0, as JSON; and says the exit status."""
+def print_results(name: str, results: list[tuple[Any, Any]], options: Any) -> int:
+    """Prints what was found of one name, and returns the exit status."""
+    import json
+
     now = asyncio.get_running_loop().time()
-    found = [(qtype, address) for qtype, addresses in results.items() if isinstance(addresses, tuple) for address in addresses]
-    for qtype, address in found:
-        ttl = None if address.expires_at == math.inf else max(0, math.ceil(address.expires_at - now))
-        if width:
-            print('-' if ttl is None else ttl, qtype.name, printable(name).ljust(width), address, sep='\t')
-        else:
-            print(json.dumps({'name': name, 'type': qtype.name, 'address': str(address), 'ttl': ttl}))
-    errors = [error for error in results.values() if not isinstance(error, tuple) and not (found and isinstance(error, DoesNotExist))]
+    errors = [error for _, error in results if not isinstance(error, tuple)]
     for error in errors:
         if not isinstance(error, ResolverError):
             raise error
+    found = [(q, value) for q, values in results if isinstance(values, tuple) for value in values]
+    for asked, value in found:
+        qtype = asked if isinstance(asked, TYPES) else TYPES.A if value.version == 4 else TYPES.AAAA
+        ttl = None if value.expires_at == math.inf else max(0, math.ceil(value.expires_at - now))
+        text = value_to_text(value, qtype)
+        if options.json:
+            print(json.dumps({'name': name, 'type': qtype.name, 'value': text, 'ttl': ttl}))
+        elif options.short:
+            print(text)
+        else:
+            print('-' if ttl is None else ttl, qtype.name, printable(name), text, sep='\t')
+    if found:
+        errors = [error for error in errors if not isinstance(error, DoesNotExist)]
     for message in dict.fromkeys(map(str, errors)):
+        if options.json:
+            print(json.dumps({'name': name, 'error': message}))
         print(message, file=sys.stderr)
     if found:
         return 0
     return 1 if all(isinstance(error, DoesNotExist) for error in errors) else 2
+
+
+def value_to_text(value: Value, qtype: int) -> str:
+    if not isinstance(value, bytes):
+        return str(value)
+    text = name_to_text(value) if value or qtype == CNAME else ''
+    return text.replace(r'\032', ' ') if qtype == TXT else text
 
 
 if __name__ == '__main__':

@@ -1,6 +1,5 @@
 """The tests, in the order of the module. What they share stands first: a clock that jumps, a scripted nameserver, and real ones."""
 
-import argparse
 import ast
 import asyncio
 import contextlib
@@ -26,6 +25,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import textwrap
 import threading
 import time
 import types
@@ -129,7 +129,7 @@ async def nothing_left(request, clock, servers):
             await asyncio.sleep(100)  # longer than any timeout in here
             assert readers_of(loop) == readers
             assert not [handle for handle in loop._scheduled if not handle.cancelled()]
-            assert descriptors_now() == descriptors
+            assert descriptors_now() <= descriptors  # fewer, where garbage of an earlier test had some
     assert asyncio.all_tasks() - tasks <= {asyncio.current_task()}
     assert not unseen
 
@@ -163,7 +163,10 @@ class Scripted:
         self.loop.add_reader(self.sock.fileno(), self.read)
 
     def read(self):
-        wire, address = self.sock.recvfrom(65535)
+        try:
+            wire, address = self.sock.recvfrom(65535)
+        except BlockingIOError:  # a test has read it already
+            return
         query = dns.message.from_wire(wire)
         question = query.question[0]
         self.queries.append((question.name.to_text(omit_final_dot=True), int(question.rdtype), self.loop.time(), wire, address))
@@ -491,15 +494,12 @@ async def test_a_name_that_cannot_be_is_refused_and_nothing_is_sent(nameserver, 
         ('x.invalid', ('a.example',), 5, 'x.invalid'),
         ('x.local', ('a.example',), 1, 'x.local x.local.a.example'),
         (f'{L63}.{L63}.{L63}.aaa', ('b' * 56, 'b' * 57, 'b' * 58), 0, f'{L63}.{L63}.{L63}.aaa {L63}.{L63}.{L63}.aaa.{"b" * 57}'),
-        ('192.0.2.1', ('a.example',), 5, ''),
-        ('192.0.2.1.', ('a.example',), 5, ''),
-        ('2001:db8::1', ('a.example',), 5, ''),
-        ('fe80::1%lo', ('a.example',), 5, ''),
         ('1.2.3', ('a.example',), 2, '1.2.3 1.2.3.a.example'),
     ],
 )
 def test_the_candidates_of_a_search_list(name, search, ndots, expected):  # resolv.conf(5)
-    found = m.candidates(name, tuple(domain.encode() for domain in search), ndots)
+    as_given, found = m.candidates(name, tuple(domain.encode() for domain in search), ndots)
+    assert as_given == m.to_fqdn(name)
     if len(name) > 100:
         assert [len(fqdn) for fqdn in found] == [195, 252, 253]
     else:
@@ -654,8 +654,8 @@ EXAMPLE = b'\7example\3com\0'
         (HEADER + b'\0\1\0\0\0\0\0\0' + EXAMPLE + b'\0\1\0', 'question'),
         (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\1\0\1\0\0\0\0\0', 'record'),
         (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\1\0\1\0\0\0\0\0\5abcd', 'cut off'),
-        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\4\1a\0b', 'ends at octet'),
-        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\2\1a\0', 'ends at octet'),
+        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\4\1a\0b', 'ends at 38, not at 39'),
+        (HEADER + b'\0\0\0\1\0\0\0\0' + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\2\1a\0', 'ends at 38, not at 37'),
         (HEADER + b'\0\0\0\0\0\0\0\1' + b'\x40', 'reserved'),
     ],
 )
@@ -706,7 +706,7 @@ def test_what_does_not_fit_in_a_message_is_refused(message, error):
 
 
 def test_a_name_of_any_octets_can_be_shown():
-    assert m.text(b'\xffa.example') == r'\255a.example'
+    assert m.name_to_text(b'\xffa.example') == r'\255a.example'
 
 
 def test_the_name_of_each_pointer_is_known_by_its_two_octets():
@@ -791,7 +791,7 @@ A1 = '? 20 IN A 192.0.2.1'
 def test_a_reply_with_records_is_read(data, addresses, expires_at, aliases):
     answer = read(data)
     assert (' '.join(texts(answer.records)), answer.expires_at, b' '.join(answer.aliases).decode()) == (addresses, expires_at, aliases)
-    assert answer.missing is None
+    assert answer.negative is None
     assert all(record.expires_at >= expires_at for record in answer.records)
 
 
@@ -832,7 +832,7 @@ SOA_TTL_300 = SOA.replace(' 30 ', ' 300 ').replace('3 4 20', '3 4 300')
 )
 def test_a_reply_without_records_is_read(data, missing, expires_at):  # RFC 2308
     answer = read(data)
-    assert (answer.records, answer.missing, answer.expires_at) == ((), missing, expires_at)
+    assert (answer.records, answer.negative, answer.expires_at) == ((), missing, expires_at)
 
 
 @pytest.mark.parametrize(
@@ -858,10 +858,10 @@ def test_a_reply_without_records_is_read(data, missing, expires_at):  # RFC 2308
     ],
 )  # fmt: skip
 def test_a_reply_of_no_use_is_told_why(data, error, says):
-    with pytest.raises(error, match=re.escape(says)) as caught:
-        read(data)
-    assert type(caught.value) is error
-    assert getattr(caught.value, 'rcode', data[3] & 15) == data[3] & 15
+    failure = read(data)
+    assert failure.error is error
+    assert says in failure.what
+    assert failure.rcode == data[3] & 15
 
 
 @pytest.mark.parametrize(
@@ -913,48 +913,7 @@ def test_a_text_that_is_cut_off_makes_its_reply_malformed():
 
 
 def verdict(question, query, data):
-    try:
-        return m.read_reply(question, query.to_wire(), data, 100.0)
-    except m.ResolverError as error:
-        return type(error), str(error)
-
-
-@hypothesis.given(
-    qtype=st.sampled_from(['A', 'AAAA']),
-    records=st.lists(
-        st.tuples(
-            st.sampled_from(['?', '?', '?', 'other.example.']),
-            st.sampled_from([0, 5, 20, 86400 * 30]),
-            st.sampled_from(['A 192.0.2.1', 'A 192.0.2.2', 'AAAA 2001:db8::1', 'AAAA 2001:db8::2', 'CNAME other.example.', 'TXT "text"']),
-        ),
-        max_size=4,
-    ),
-    rcode=st.sampled_from([0, 0, 0, 2, 3]),
-    change=st.none() | st.tuples(st.integers(33, 80), st.integers(0, 255)),
-    cut=st.none() | st.integers(33, 80),
-)
-@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (34, 16), None)  # of another owner: example.com
-@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (36, 28), None)  # of another type
-@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (38, 3), None)  # of another class
-@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (39, 0x80), None)  # its TTL with the top bit
-@hypothesis.example('A', [('?', 20, 'A 192.0.2.1')], 0, (44, 3), None)  # too short
-def test_the_quick_way_to_read_addresses_finds_what_the_long_one_does(qtype, records, rcode, change, cut):
-    query = dns.message.make_query('www.example.com', qtype)
-    data = bytearray(reply(*(f'{name} {ttl} IN {rest}' for name, ttl, rest in records), rcode=rcode)(query))
-    if change and change[0] < len(data):
-        data[change[0]] = change[1]
-    question = m.Question(b'www.example.com', TYPES[qtype])
-    quick = verdict(question, query, bytes(data[:cut]))
-    with unittest.mock.patch.object(m, 'read_plain', return_value=None):
-        assert quick == verdict(question, query, bytes(data[:cut]))
-
-
-@pytest.mark.parametrize('address', ['192.0.2.1', '2001:db8::1'])
-def test_addresses_alone_are_read_the_quick_way(address):
-    query = dns.message.make_query('www.example.com', 'AAAA' if ':' in address else 'A')
-    question = m.Question(b'www.example.com', query.question[0].rdtype)
-    with unittest.mock.patch.object(m, 'unpack_record', side_effect=AssertionError):
-        assert texts(m.read_reply(question, query.to_wire(), a(*[address] * 3)(query), 100.0).records) == [address] * 3
+    return m.read_reply(question, query.to_wire(), data, 100.0)
 
 
 @pytest.mark.parametrize('transform', [lambda _: b'evil.example', lambda name: name.decode(), lambda name: name + b'.'])
@@ -1180,7 +1139,8 @@ async def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_as_it_was_a
     path.write_text('192.0.2.1 a b\n')
     with shortage:
         assert known.read(1) == {b'a': ['192.0.2.1']}
-        assert new.read(1) == {}
+        with pytest.raises(m.FileShortage, match='hosts cannot be read: Too many open files'):
+            new.read(1)
     assert new.read(1.1) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
     assert known.read(2) == new.read(2) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
 
@@ -1197,32 +1157,24 @@ async def test_the_files_are_opened_by_the_names_and_modes_that_existing_suites_
 # --- Failing nameservers ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_nameserver_that_failed_is_asked_last_until_one_query_tries_it_again(caplog):
-    caplog.set_level(logging.INFO)
+def test_a_nameserver_that_failed_is_asked_last_until_one_query_tries_it_again():
     one, two = m.to_nameserver('192.0.2.1', 53), m.to_nameserver('192.0.2.2', 53)
-    question, timeout = m.Question(b'www.example.com', TYPES.A), m.ResolverTimeout('timed out after 1 s')
     failing = m.FailingNameservers()
     assert failing.choose([one, two], 0) == one
-    failing.failed(one, 10, question, timeout)
-    failing.failed(one, 11, question, timeout)
-    assert [record.levelname for record in caplog.records] == ['WARNING']
+    assert (failing.failed(one, 10), failing.failed(one, 11)) == (True, False)
     assert failing.choose([one, two], 40.9) == two
     assert failing.choose([one, two], 41) == one  # tried again
     assert failing.choose([one, two], 41) == two  # but by one
-    assert failing.choose([two, one], 72) == two  # not by him who asks another first
+    assert failing.choose([two, one], 72) == two  # not by one that asks another first
     assert failing.choose([one, two], 72) == one
-    failing.failed(one, 11, question, timeout)
-    failing.failed(two, 42, question, timeout)
+    assert (failing.failed(one, 11), failing.failed(two, 42)) == (False, True)
     assert failing.choose([one, two], 42) == one
     assert failing.choose([one], 99) == one
     assert failing.retry_at[two] == 72  # which is not in this list, and so is not tried
-    failing.answered(one, question)
+    assert failing.replied(one)
     assert failing.choose([two, one], 42) == one
-    failing.answered(one, question)
-    assert [(record.levelname, record.getMessage()) for record in caplog.records[1:]] == [
-        ('WARNING', 'nameserver 192.0.2.2:53 timed out after 1 s (www.example.com A): for 30 s it is asked last'),
-        ('INFO', 'nameserver 192.0.2.1:53 answered www.example.com A: it is back'),
-    ]
+    assert not failing.replied(one)
+    assert failing.replies == {one: 2}
 
 
 # --- Exchange ---------------------------------------------------------------------------------------------------------------------
@@ -1319,153 +1271,6 @@ async def test_recvfrom_raises_the_error_of_a_socket():
             await recvfrom(asyncio.get_running_loop(), [sender], 512)
 
 
-@pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
-def test_what_the_poller_uses_reports_what_is_readable_once_each_time_it_is_told_to(new_epoll):
-    epoll, (receiver, sender) = new_epoll(), udp_pair()
-
-    def readable():
-        return [fd for fd, _ in epoll.poll(0)]
-
-    with contextlib.closing(epoll), receiver, sender:
-        fd = receiver.fileno()
-        epoll.register(fd, m.READABLE_ONCE)
-        assert readable() == []
-        sender.send(b'a')
-        assert (readable(), readable()) == ([fd], [])
-        epoll.modify(fd, m.READABLE_ONCE)
-        assert (readable(), readable()) == ([fd], [])
-        receiver.recv(9)
-        epoll.modify(fd, m.READABLE_ONCE)
-        assert readable() == []
-
-
-@pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
-def test_what_the_poller_uses_takes_a_descriptor_again_whose_number_is_that_of_one_that_was_closed(new_epoll):
-    epoll, (one, other), (receiver, sender) = new_epoll(), udp_pair(), udp_pair()
-    with contextlib.closing(epoll), other, receiver, sender:
-        epoll.register(one.fileno(), m.READABLE_ONCE)
-        number = one.detach()
-        os.close(number)
-        os.dup2(receiver.fileno(), number)
-        epoll.register(number, m.READABLE_ONCE)
-        sender.send(b'a')
-        assert [fd for fd, _ in epoll.poll(0)] == [number]
-        os.close(number)
-
-
-@pytest.mark.parametrize('new_epoll', [m.new_epoll, m.Selector])
-@pytest.mark.parametrize('loop_factory', LOOPS)
-def test_the_poller_calls_back_ends_futures_and_is_gone_when_nothing_is_left(monkeypatch, loop_factory, new_epoll):
-    monkeypatch.setattr(m, 'new_epoll', new_epoll)
-
-    async def scenario():
-        loop = asyncio.get_running_loop()
-        poller = m.Poller(loop)
-        pairs = [udp_pair() for _ in range(3)]
-        came = []
-        for i, (receiver, _) in enumerate(pairs):
-            watched = types.SimpleNamespace(read=lambda i=i: came.append((i, pairs[i][0].recv(9))), send=lambda *_: True)
-            poller.watch(receiver.fileno(), watched)
-        assert not loop.remove_reader(pairs[0][0].fileno())  # the loop does not know of it
-        late, soon, done = (loop.create_future() for _ in range(3))
-        for delay, future in ((0.05, late), (0.01, soon), (0.02, done)):
-            poller.end_after(delay, future, loop.time())
-        done.set_result('before')
-        pairs[1][1].send(b'b')
-        pairs[0][1].send(b'a')
-        assert await soon is None
-        assert not late.done()
-        assert sorted(came) == [(0, b'a'), (1, b'b')]
-        epoll = poller.epoll.fileno()
-        for receiver, sender in pairs:
-            poller.forget(receiver.fileno())
-            receiver.close()
-            sender.close()
-        assert await late is None
-        await asyncio.sleep(0.01)
-        assert (await done, poller.epoll, poller.timer) == ('before', None, None)
-        assert not loop.remove_reader(epoll)
-
-    run(scenario(), loop_factory)
-
-
-async def test_a_socket_that_a_forked_process_holds_open_is_reported_once_at_most(monkeypatch):
-    dispatched, reads = [], []
-    dispatch = m.Poller.dispatch
-    monkeypatch.setattr(m.Poller, 'dispatch', lambda poller: dispatched.append(poller) or dispatch(poller))
-    poller = m.Poller(asyncio.get_running_loop())
-    (kept, to_kept), (closed, to_closed) = udp_pair(), udp_pair()
-    for sock in (kept, closed):
-        poller.watch(sock.fileno(), types.SimpleNamespace(read=lambda sock=sock: reads.append(sock), send=lambda *_: True))
-    with kept, to_kept, to_closed, closed.dup():  # the last as a fork has it
-        poller.forget(closed.fileno())
-        closed.close()
-        to_closed.send(b'a')
-        await asyncio.sleep(0.05)
-        to_kept.send(b'b')
-        await asyncio.sleep(0.05)
-        poller.forget(kept.fileno())
-    assert (len(dispatched), reads) == (2, [kept])
-
-
-def test_what_is_left_of_queries_that_never_left_is_forgotten_after_the_loop_was_closed():
-    with contextlib.closing(asyncio.new_event_loop()) as loop:
-        poller = m.Poller(loop)
-        (one, to_one), (two, to_two) = udp_pair(), udp_pair()
-        for sock in (one, two):
-            poller.watch(sock.fileno(), types.SimpleNamespace(send=lambda *_: False))
-    with one, to_one, two, to_two, contextlib.closing(poller.epoll):
-        poller.forget(one.fileno())
-        assert list(poller.outbox) == list(poller.watched) == [two.fileno()]
-
-
-async def test_the_poller_keeps_no_heap_of_futures_that_are_over(clock):
-    loop = asyncio.get_running_loop()
-    poller = m.Poller(loop)
-    for _ in range(1000):
-        future = loop.create_future()
-        poller.end_after(30, future, loop.time())
-        future.set_result(None)
-    assert len(poller.deadlines) < 110
-
-
-async def test_what_a_timer_should_have_ended_that_never_went_off_is_ended_with_the_next(clock):
-    loop = asyncio.get_running_loop()
-    poller = m.Poller(loop)
-    one, two, three = (loop.create_future() for _ in range(3))
-    poller.end_after(1, one, loop.time())
-    poller.end_after(4, three, loop.time())
-    poller.timer.cancel()  # as where a test had its own call_at in the loop for a while
-    await asyncio.sleep(2)
-    poller.end_after(30, two, loop.time())
-    assert (one.done(), two.done(), three.done()) == (True, False, False)
-    await three
-    assert loop.time() == 1004
-    await two
-    assert loop.time() == 1032
-
-
-async def test_a_system_without_epoll_and_kqueue_is_an_error_that_says_so(clock, monkeypatch):
-    monkeypatch.setattr(m, 'new_epoll', m.Selector)
-    monkeypatch.setattr(m.selectors, 'DefaultSelector', m.selectors.SelectSelector)
-    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 53))))
-    with pytest.raises(m.ResolverError, match='neither epoll nor kqueue'):
-        await resolve('www.example.com', TYPES.A)
-
-
-async def test_a_poller_that_cannot_watch_is_not_left_in_the_loop(clock, monkeypatch):
-    class Full(m.Selector):
-        def register(self, fd, _):
-            raise OSError(errno.ENOSPC, 'no more watches')
-
-    monkeypatch.setattr(m, 'new_epoll', Full)
-    readers = readers_of(asyncio.get_running_loop())
-    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 9))))
-    with pytest.raises(m.NameserverUnreachable, match='no more watches'):
-        await resolve('www.example.com', TYPES.A)
-    assert readers_of(asyncio.get_running_loop()) == readers
-
-
 class WithoutReaders(asyncio.SelectorEventLoop):
     ours = False
 
@@ -1485,23 +1290,6 @@ def test_a_loop_without_add_reader_is_an_error_that_says_what_to_do():
     run(scenario(), WithoutReaders)
 
 
-async def test_a_turn_that_is_not_waited_for_any_more_keeps_nobody_from_his():
-    turns = m.Turns(3)
-    assert (await turns.take(1), await turns.take(1), turns.taken) == (1, 1, 2)
-    first, second = (asyncio.ensure_future(turns.take(count)) for count in (2, 1))
-    await asyncio.sleep(0)
-    assert (len(turns.queue), second.done()) == (2, False)
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
-    assert (await second, turns.taken, len(turns.queue)) == (1, 3, 0)
-    third, fourth = (asyncio.ensure_future(turns.take(1)) for _ in range(2))
-    await asyncio.sleep(0)
-    for left, task in ((1, fourth), (0, third)):
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        assert len(turns.queue) == left
-
-
 async def test_who_is_cancelled_while_he_waits_for_his_turn_gives_back_none(nameserver):
     server = nameserver(after(0.1, a('192.0.2.1')))
     resolve, _ = resolver_for(server, max_sockets=1)
@@ -1512,89 +1300,6 @@ async def test_who_is_cancelled_while_he_waits_for_his_turn_gives_back_none(name
     await resolve('c.example', TYPES.A)
     assert now() == pytest.approx(started + 0.05 + 0.1)
     assert (await asyncio.gather(second, return_exceptions=True), texts(await first)) == ([unittest.mock.ANY], ['192.0.2.1'])
-
-
-async def test_who_waits_for_one_turn_takes_no_more():
-    turns = m.Turns(2)
-    assert turns.take_free(2) == 2
-
-    waiting = asyncio.ensure_future(turns.take(1))
-    await asyncio.sleep(0)
-    turns.give_back(2)
-    assert (await waiting, turns.taken) == (1, 1)
-
-
-async def test_turns_come_first_come_first_served():
-    turns = m.Turns(3)
-    assert (await turns.take(2), turns.take_free(2), turns.take_free(1)) == (2, 1, 0)
-    order = []
-
-    async def take(name, count, **options):
-        order.append((name, await turns.take(count, **options)))
-
-    waiting = [asyncio.ensure_future(take(name, count)) for name, count in (('a', 2), ('b', 1), ('c', 9))]
-    await asyncio.sleep(0)
-    turns.give_back(1)
-    await asyncio.sleep(0)
-    assert (order, turns.take_free(1)) == ([], 0)  # nobody overtakes
-    turns.give_back(1)
-    await asyncio.sleep(0)
-    assert order == [('a', 2)]
-    waiting.append(asyncio.ensure_future(take('d', 3, instead_of=2)))
-    await asyncio.sleep(0)
-    turns.give_back(1)
-    await asyncio.sleep(0)
-    assert order == [('a', 2), ('d', 3)]
-    turns.give_back(3)
-    await asyncio.sleep(0)
-    assert order[2:] == [('b', 1)]
-    turns.give_back(1)
-    await asyncio.gather(*waiting)
-    assert order[3:] == [('c', 3)]
-    turns.give_back(3)
-    assert (turns.taken, turns.limit) == (0, 3)
-
-
-async def test_turns_that_are_lent_are_called_in_from_him_who_lent_them_first():
-    turns, called = m.Turns(3), []
-    assert turns.take_free(3) == 3
-
-    class Lender:
-        def give_up_spare(self):
-            called.append(self)
-            turns.give_back(1)
-
-    lenders = [Lender() for _ in range(3)]
-    for lender in lenders:
-        turns.lend(lender)
-    assert await asyncio.gather(turns.take(1), turns.take(1)) == [1, 1]
-    assert (called, list(turns.lenders)) == (lenders[:2], lenders[2:])
-
-
-def test_a_shortage_of_sockets_is_one_where_others_have_some():
-    turns = m.Turns(5)
-    assert turns.take_free(1) == 1
-    assert not turns.found_shortage(1)
-    assert (turns.limit, turns.take_free(1)) == (5, 1)
-    assert turns.found_shortage(1)
-    assert (turns.limit, turns.take_free(1)) == (1, 0)
-
-
-@pytest.mark.parametrize('steps', range(4))
-async def test_a_turn_of_one_who_is_cancelled_goes_to_the_next(steps):
-    turns = m.Turns(1)
-    await turns.take(1)
-    first, second = (asyncio.ensure_future(turns.take(1)) for _ in range(2))
-    for step in range(4):
-        if step == steps:
-            first.cancel()
-        if step == 1:
-            turns.give_back(1)
-        await asyncio.sleep(0)
-    if not first.cancelled():
-        turns.give_back(first.result())
-    assert await second == 1
-    assert (turns.taken, len(turns.queue)) == (1, 0)
 
 
 @pytest.mark.parametrize(
@@ -1613,7 +1318,6 @@ async def test_a_turn_of_one_who_is_cancelled_goes_to_the_next(steps):
         ((10**400, ('127.0.0.1', 53)), 'too large'),
         (('1', ('127.0.0.1', 53)), "'1'"),
         ((), 'get_nameservers yielded (), where'),
-        ((1, ['127.0.0.1', 53]), "['127.0.0.1', 53]"),
         (None, 'None'),
     ],
 )
@@ -1643,12 +1347,12 @@ async def test_nameservers_of_both_families_are_asked_by_text_or_object(nameserv
 
 def test_a_nameserver_is_connected_to_with_its_zone_and_without_a_look_up():
     loopback = socket.if_nametoindex('lo')
-    assert m.to_nameserver('fe80::1%lo', 53).address_in_zone() == ('fe80::1', 53, 0, loopback)
-    assert m.to_nameserver('fe80::1%7', 53).address_in_zone() == ('fe80::1', 53, 0, 7)
+    assert m.to_nameserver('fe80::1%lo', 53).scoped_address() == ('fe80::1', 53, 0, loopback)
+    assert m.to_nameserver('fe80::1%7', 53).scoped_address() == ('fe80::1', 53, 0, 7)
     assert m.to_nameserver('::1', 53).address == ('::1', 53)
     assert [str(m.to_nameserver(ip, 53)) for ip in ('192.0.2.1', '::1', 'fe80::1%lo')] == ['192.0.2.1:53', '[::1]:53', '[fe80::1%lo]:53']
     with pytest.raises(OSError, match='interface|device'):
-        m.to_nameserver('fe80::1%nosuch', 53).address_in_zone()
+        m.to_nameserver('fe80::1%nosuch', 53).scoped_address()
 
 
 # --- Look-ups: who is asked, and when -----------------------------------------------------------------------------------------------
@@ -2262,17 +1966,20 @@ async def test_a_bad_address_is_raised_at_once_and_is_no_matter_of_another_names
     assert len(server.queries) == 1
 
 
-@pytest.mark.timeout(10)
 @pytest.mark.parametrize('socket_type', [m.SOCKET_TYPE, socket.SOCK_DGRAM])
-async def test_a_wrong_checksum_is_waited_out(nameserver, monkeypatch, socket_type):
+async def test_a_socket_is_non_blocking_on_every_system(nameserver, monkeypatch, socket_type):
     monkeypatch.setattr(m, 'SOCKET_TYPE', socket_type)
-    server = nameserver(after(0.1, a('192.0.2.1')))
-    resolve, _ = resolver_for(server)
-    looking = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
-    await asyncio.sleep(0)
-    (callback,) = [cell for cell in gc.get_objects() if isinstance(cell, m.Exchange)]
-    callback.read()  # readable, and then there is nothing, as select(2) says
-    assert texts(await looking) == ['192.0.2.1']
+    blocking = []
+
+    class Socket(m.Socket):
+        def recv(self, size):
+            blocking.append(self.getblocking())
+            return super().recv(size)
+
+    monkeypatch.setattr(m, 'Socket', Socket)
+    resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))))
+    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    assert blocking == [False]
 
 
 async def test_what_comes_after_a_wrong_checksum_is_read(nameserver, monkeypatch):
@@ -2300,10 +2007,10 @@ def test_a_forked_process_sends_other_ids_and_cases():
     question = m.Question(b'www.some-longer-name.example.com', TYPES.A)
     receiver, sender = os.pipe()
     if not os.fork():
-        os.write(sender, m.make_query(question, m.flip_case))
+        os.write(sender, m.make_query(question, mix_case))
         os._exit(0)
     os.wait()
-    theirs, ours = os.read(receiver, 512), m.make_query(question, m.flip_case)
+    theirs, ours = os.read(receiver, 512), m.make_query(question, mix_case)
     os.close(receiver)
     os.close(sender)
     assert theirs.lower()[12:] == ours.lower()[12:]
@@ -2481,7 +2188,7 @@ async def test_an_alias_of_odd_octets_is_shown_as_in_zone_files(nameserver, capl
         with pytest.raises(m.ResponseCodeError) as caught:
             await Resolver()[0]('www.example.com', TYPES.A)
     assert str(caught.value).startswith(f'www.example.com A (an alias: {shown}): {shown} A: {server.text}')
-    assert any(f'({shown} A)' in record.getMessage() for record in caplog.records)
+    assert any(f'{shown} A: ' in record.getMessage() for record in caplog.records)
     assert all(record.getMessage().isprintable() for record in caplog.records)
 
 
@@ -2536,9 +2243,7 @@ def redirected(redirect):
     """Nameservers are asked at the address and port that `redirect` makes of their own, since a system's are all at port 53."""
     to_nameserver = m.to_nameserver
     with unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*redirect(ip, port))):
-        m.to_set.cache_clear()
         yield
-    m.to_set.cache_clear()
 
 
 @contextlib.contextmanager
@@ -2703,7 +2408,7 @@ async def test_without_files_the_nameserver_of_this_machine_is_asked(nameserver)
 
 
 @pytest.mark.parametrize(
-    ('bad', 'remembered'), [(silence, True), ('closed', True), (refused, True), (notimp, True), (servfail, False), (formerr, False)]
+    ('bad', 'remembered'), [(silence, True), ('closed', True), (refused, False), (notimp, False), (servfail, False), (formerr, False)]
 )
 async def test_one_failing_nameserver_slows_only_the_first_look_up_until_it_is_tried_again(nameserver, caplog, bad, remembered):
     caplog.set_level(logging.INFO)
@@ -2769,7 +2474,7 @@ async def test_those_who_waited_for_their_turn_ask_by_what_is_known_when_it_come
 @pytest.mark.timeout(10)
 def test_a_zone_that_is_none_is_refused_in_no_time():
     for zone in ('a' * 1_000_000 + ' ', '1' * 1_000_000, '1234567890'):
-        with pytest.raises(ValueError, match='is no zone'):
+        with pytest.raises(ValueError, match='is no scope id'):
             m.to_nameserver(f'fe80::1%{zone}', 53)
 
 
@@ -2809,14 +2514,6 @@ async def test_a_late_answer_does_not_make_a_slow_nameserver_the_first_again(nam
         resolve, _ = Resolver()
         assert texts(await resolve('n0.example', TYPES.A)) == ['192.0.2.1']
         assert texts(await resolve('n1.example', TYPES.A)) == ['192.0.2.2']
-
-
-@pytest.mark.parametrize(('error', 'fault'), [
-    (m.socket_error(OSError(errno.ENETUNREACH, 'x')), True), (m.socket_error(ConnectionRefusedError()), True), (m.ResolverTimeout(), True),
-    (m.socket_error(OSError(errno.EMFILE, 'x')), False), (m.socket_error(BlockingIOError(errno.EAGAIN, 'x')), False), (m.TemporaryResolverError(), False),
-])  # fmt: skip
-def test_what_is_remembered_is_the_fault_of_the_nameserver(error, fault):
-    assert m.is_fault_of_nameserver(error) is fault
 
 
 # --- Containers: nameservers that behave as Docker's and Kubernetes' do ----------------------------------------------------------------------
@@ -2975,7 +2672,7 @@ async def test_a_set_waits_until_it_can_be_asked_as_a_whole(nameserver):
     resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, *(server.at for server in servers))), max_sockets=3)
     started = now()
     await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(4)))
-    assert now() == pytest.approx(started + 0.8)
+    assert now() == pytest.approx(started + 0.5)
     assert [query[2] for query in servers[0].queries] == [query[2] for query in servers[1].queries]
 
 
@@ -3177,26 +2874,6 @@ async def test_of_several_queries_the_first_leaves_at_once_and_the_others_togeth
     assert sent == [b'a', b'a', b'c', b'c']  # and none for who has gone meanwhile
     first.close()
     third.close()
-    await asyncio.sleep(1)
-
-
-async def test_queries_of_a_long_step_do_not_all_wait_for_its_end(clock, monkeypatch):
-    sent = []
-
-    class Silent(socket.socket):
-        def send(self, data):
-            sent.append(data)
-
-    monkeypatch.setattr(m, 'Socket', Silent)
-    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('192.0.2.1', 53))))
-    coroutines = [resolve(f'n{i}.example', TYPES.A) for i in range(2 * m.FULL_OUTBOX)]
-    for coroutine in coroutines:
-        coroutine.send(None)
-    assert len(sent) == 1 + m.FULL_OUTBOX
-    await asyncio.sleep(0)
-    assert len(sent) == 2 * m.FULL_OUTBOX
-    for coroutine in coroutines:
-        coroutine.close()
     await asyncio.sleep(1)
 
 
@@ -3441,7 +3118,7 @@ def compare_with_plain_cache(steps, size, search=()):
     """A step is a name to resolve, a number of seconds to pass, or None: the cache is cleared."""
 
     def expected(plain, name, now):
-        for fqdn in m.candidates(name, search, 1):
+        for fqdn in m.candidates(name, search, 1)[1]:
             number = plain.get(fqdn.decode(), now)
             if fqdn.decode() in EXISTING:
                 return [f'192.0.2.{number}']
@@ -3551,6 +3228,7 @@ async def test_a_clock_that_is_put_back_to_before_an_answer_expired_does_no_harm
             await resolve('WWW.example.com', TYPES.A)
     with pytest.raises(m.ResponseCodeError):
         await resolve('www.example.com', TYPES.A)
+    clock.now += 101  # so that the timers of that time go off
 
 
 @pytest.mark.parametrize('name', ['db', 'db.lan.example'])
@@ -3741,23 +3419,6 @@ async def test_the_last_who_gets_the_lead_and_is_cancelled_in_the_same_step_leav
     await asyncio.gather(*tasks, return_exceptions=True)
     assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
     assert len(server.queries) == 2
-
-
-async def test_who_waits_no_more_is_not_among_those_who_wait():
-    asked = asyncio.get_running_loop().create_future()
-
-    async def ask(question):
-        return await asked
-
-    cache, question = m.Cache(asyncio.get_running_loop(), ask, 10), m.Question(b'www.example.com', TYPES.A)
-    leader, waiter, other = (asyncio.ensure_future(cache.get(question)) for _ in range(3))
-    await asyncio.sleep(0)
-    waiter.cancel()
-    await asyncio.gather(waiter, return_exceptions=True)
-    assert len(cache.in_flight[question.wire]) == 1
-    asked.set_result(m.Answer((), 0, missing=m.NoRecords))
-    assert await leader is await other
-    assert cache.in_flight == {}
 
 
 @pytest.mark.parametrize('steps', range(25))
@@ -4016,7 +3677,7 @@ async def test_each_exchange_is_logged_at_debug(nameserver, caplog):
         f'www.example.com A: {server.text} answered SERVFAIL',
         f'www.example.com A: asked {server.text}',
     ]
-    assert said[3].startswith(f"www.example.com A: {server.text} gave Answer(records=(IPv4AddressExpiresAt('192.0.2.1'),)")
+    assert said[3].startswith(f"www.example.com A: {server.text} gave Answer(records=(IPv4AddressExpiresAt('192.0.2.1', ")
 
 
 @pytest.mark.parametrize('back', [a('192.0.2.1'), nxdomain, edited(lambda data: bytes(data[:-5]) + b'\3' + bytes(data[-3:]))])
@@ -4057,6 +3718,511 @@ async def test_an_error_at_the_end_of_aliases_shows_the_way_there(nameserver):
     with pytest.raises(m.NameDoesNotExist) as caught:
         await resolve('a.example', TYPES.A)
     assert str(caught.value) == f'a.example A (an alias: b.example → c.example): does not exist: {server.text} answered NXDOMAIN'
+
+
+# --- Both families of a name ------------------------------------------------------------------------------------------------------------------
+
+BOTH = TYPES.A, TYPES.AAAA
+
+
+def by_type(four, six):
+    """Replies by the record type of the question."""
+    return lambda query: (four if query.question[0].rdtype == TYPES.A else six)(query)
+
+
+def asked_types(server):
+    return [(name.lower(), qtype) for name, qtype, *_ in server.queries]
+
+
+class TestBothFamilies:
+    """`resolve(name, (TYPES.A, TYPES.AAAA))`, section 11 of the contract."""
+
+    @pytest.mark.parametrize(
+        ('qtypes', 'expected'),
+        [
+            (BOTH, ['192.0.2.1', '2001:db8::1']),
+            (BOTH[::-1], ['2001:db8::1', '192.0.2.1']),
+            ((TYPES.A,), ['192.0.2.1']),
+            ((TYPES.AAAA,), ['2001:db8::1']),
+            ((1, 28), ['192.0.2.1', '2001:db8::1']),
+            ((TYPES.A, TYPES.A), ['192.0.2.1']),
+        ],
+    )
+    async def test_addresses_come_in_the_order_of_the_types(self, nameserver, get_host, qtypes, expected):
+        server = nameserver(by_type(after(0.2, a('192.0.2.1')), after(0.1, a('2001:db8::1'))))
+        resolve, _ = resolver_for(server, get_host=get_host)
+        first = await resolve('www.example.com', qtypes)
+        assert texts(first) == expected
+        for _ in range(3):
+            assert await resolve('www.example.com', qtypes) == first
+        assert len(server.queries) == len(expected)
+
+    @pytest.mark.parametrize('qtypes', [(), (TYPES.A, TYPES.TXT), (TYPES.CNAME,), (TYPES.A, 2), ([],), [TYPES.A], ('A',)])
+    async def test_other_tuples_are_refused(self, nameserver, qtypes):
+        server = nameserver(a('192.0.2.1'))
+        resolve, _ = resolver_for(server)
+        with pytest.raises(ValueError, match='a tuple of A and AAAA'):
+            await resolve('www.example.com', qtypes)
+        assert server.queries == []
+
+    async def test_both_queries_leave_in_the_same_step_with_a_socket_of_their_own_and_no_task(self, nameserver):
+        server = nameserver(by_type(a('192.0.2.1'), a('2001:db8::1')))
+        resolve, _ = resolver_for(server)
+        tasks = asyncio.all_tasks()
+        coroutine = resolve('www.example.com', BOTH)
+        coroutine.send(None)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == tasks
+        assert [query[2] for query in server.queries] == [now(), now()]
+        assert len({query[4] for query in server.queries}) == len({query[3][:2] for query in server.queries}) == 2
+        coroutine.close()
+        await asyncio.sleep(1)
+
+    async def test_a_candidate_of_the_search_list_is_decided_as_a_whole(self, nameserver):
+        def zone_(query):
+            name, qtype = query.question[0].name.to_text(omit_final_dot=True).lower(), query.question[0].rdtype
+            found = {('db.a.test', TYPES.AAAA): a('2001:db8::1'), ('db.b.test', TYPES.A): a('192.0.2.1')}
+            return found.get((name, qtype), nodata if name == 'db.a.test' else nxdomain)(query)
+
+        server = nameserver(zone_)
+        with system(server, search='a.test b.test'):
+            resolve, _ = Resolver()
+            assert texts(await resolve('db', BOTH)) == ['2001:db8::1']
+        assert sorted(asked_types(server)) == [('db.a.test', 1), ('db.a.test', 28)]
+
+    async def test_an_address_of_the_hosts_file_is_the_answer_for_both(self, nameserver):
+        server = nameserver(by_type(a('192.0.2.1'), a('2001:db8::1')))
+        with system(server, hosts='127.0.0.1 api.example.com\n::1 six.lan\n127.0.0.2 six.lan'):
+            resolve, _ = Resolver()
+            assert texts(await resolve('api.example.com', BOTH)) == ['127.0.0.1']
+            assert texts(await resolve('six.lan', BOTH[::-1])) == ['::1', '127.0.0.2']
+            assert texts(await resolve('localhost', BOTH)) == ['127.0.0.1', '::1']
+            assert texts(await resolve('192.0.2.9', BOTH)) == ['192.0.2.9']
+        assert server.queries == []
+
+    async def test_get_host_is_asked_for_each_type_in_their_order(self, nameserver):
+        asked = []
+
+        async def get_host(fqdn, qtype):
+            asked.append(qtype)
+            return ipaddress.ip_address('2001:db8::7') if qtype == TYPES.AAAA else None
+
+        resolve, _ = resolver_for(nameserver(a('192.0.2.1')), get_host=get_host)
+        assert texts(await resolve('www.example.com', BOTH)) == ['2001:db8::7']
+        assert asked == [TYPES.A, TYPES.AAAA]
+
+    @pytest.mark.parametrize(
+        ('four', 'six', 'expected'),
+        [
+            (a('192.0.2.1'), nodata, ['192.0.2.1']),
+            (nodata, a('2001:db8::1'), ['2001:db8::1']),
+            (a('192.0.2.1'), nodata_without_soa, ['192.0.2.1']),
+            (a('192.0.2.1'), servfail, ['192.0.2.1']),
+            (nodata, nodata, m.NoRecords),
+            (nxdomain, nxdomain, m.NameDoesNotExist),
+            (nodata, servfail, m.ResponseCodeError),
+            (servfail, nodata, m.ResponseCodeError),
+            (servfail, servfail, m.ResponseCodeError),
+        ],
+    )
+    async def test_what_one_type_has_and_the_other_has_not(self, nameserver, four, six, expected):
+        server = nameserver(by_type(four, six))
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+        if isinstance(expected, list):
+            assert texts(await resolve('www.example.com', BOTH)) == expected
+        else:
+            with pytest.raises(expected, match='^www.example.com A, AAAA: ') as caught:
+                await resolve('www.example.com', BOTH)
+            assert type(caught.value) is expected
+        assert len(server.queries) == 2
+
+    async def test_nxdomain_to_one_is_the_answer_for_both_and_is_cached_for_both(self, nameserver):
+        server = nameserver(by_type(silence, nxdomain))
+        resolve, _ = resolver_for(server)
+        started = now()
+        for qtype in (BOTH, TYPES.A, TYPES.AAAA):
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve('www.example.com', qtype)
+        assert (now(), len(server.queries)) == (started, 2)
+
+    @pytest.mark.parametrize('types', [BOTH, BOTH[::-1]])
+    async def test_with_addresses_of_one_the_other_is_waited_for_until_the_end_of_the_set(self, nameserver, types):
+        server = nameserver(by_type(after(0.1, a('192.0.2.1')), silence))
+        resolve, _ = resolver_for(server)
+        started = now()
+        assert texts(await resolve('www.example.com', types)) == ['192.0.2.1']
+        assert (now(), len(server.queries)) == (started + 0.5, 2)
+        assert texts(await resolve('www.example.com', types)) == ['192.0.2.1']  # the other is asked again, for one set
+        assert (now(), asked_types(server)[2:]) == (started + 1, [('www.example.com', 28)])
+
+    async def test_without_addresses_the_other_has_all_its_tries(self, nameserver):
+        six = nameserver(nodata)
+        replies = iter([silence, silence, a('2001:db8::1')])
+        six.replies = [lambda query: nodata(query) if query.question[0].rdtype == TYPES.A else next(replies)(query)]
+        resolve, _ = resolver_for(six)
+        started = now()
+        assert texts(await resolve('www.example.com', BOTH)) == ['2001:db8::1']
+        assert (now() - started, [qtype for _, qtype, *_ in six.queries]) == (1, [1, 28, 28, 28])
+
+    async def test_a_late_reply_for_the_first_type_counts_while_the_second_is_asked(self, nameserver):
+        server = nameserver(by_type(after(0.7, a('192.0.2.1')), silence))
+        resolve, _ = resolver_for(server)
+        started = now()
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1']
+        assert now() == started + 1
+
+    async def test_a_bad_address_is_raised_at_once_beside_good_ones_of_the_other_family(self, nameserver):
+        bad = edited(lambda data: bytes(data[:-5]) + b'\3' + bytes(data[-3:]))
+        resolve, _ = resolver_for(nameserver(by_type(bad, a('2001:db8::1'))))
+        with pytest.raises(m.BadAddress, match='www.example.com A, AAAA: .* gave'):
+            await resolve('www.example.com', BOTH)
+
+    @pytest.mark.parametrize('first', BOTH)
+    async def test_a_type_in_flight_is_joined_and_the_other_asked_at_once(self, nameserver, first):
+        server = nameserver(after(0.2, by_type(a('192.0.2.1'), a('2001:db8::1'))))
+        resolve, _ = resolver_for(server)
+        single = asyncio.ensure_future(resolve('www.example.com', first))
+        await asyncio.sleep(0.1)
+        started = now()
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1', '2001:db8::1']
+        assert now() == started + 0.2
+        assert (len(await single), len(server.queries)) == (1, 2)
+
+    async def test_a_single_type_joins_a_look_up_of_both_and_has_its_answer_first(self, nameserver):
+        server = nameserver(by_type(after(0.1, a('192.0.2.1')), after(0.4, a('2001:db8::1'))))
+        resolve, _ = resolver_for(server)
+        both = asyncio.ensure_future(resolve('www.example.com', BOTH))
+        await asyncio.sleep(0)
+        started = now()
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert now() == pytest.approx(started + 0.1)
+        assert (len(await both), len(server.queries)) == (2, 2)
+
+    @pytest.mark.parametrize('cancelled', [0, 1, 2, 3])
+    @pytest.mark.parametrize('when', [0, 0.05, 0.15])
+    async def test_whichever_look_up_is_cancelled_no_other_notices(self, nameserver, cancelled, when):
+        server = nameserver(by_type(after(0.1, a('192.0.2.1')), after(0.2, a('2001:db8::1'))))
+        resolve, _ = resolver_for(server)
+        asked = [TYPES.AAAA, BOTH, TYPES.A, BOTH[::-1]]
+        tasks = [asyncio.ensure_future(resolve('www.example.com', qtype)) for qtype in asked]
+        await asyncio.sleep(when)
+        tasks[cancelled].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        expected = [['2001:db8::1'], ['192.0.2.1', '2001:db8::1'], ['192.0.2.1'], ['2001:db8::1', '192.0.2.1']]
+        assert [texts(result) for i, result in enumerate(results) if i != cancelled] == [
+            addresses for i, addresses in enumerate(expected) if i != cancelled
+        ]
+
+    async def test_a_type_whose_leader_was_cancelled_is_asked_in_the_set_under_way_of_a_follower_that_asks_the_other(self, nameserver):
+        server = nameserver(by_type(silence, silence))
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, timeout=5, times=1))
+        single = asyncio.ensure_future(resolve('www.example.com', TYPES.AAAA))
+        await asyncio.sleep(1)
+        both = asyncio.ensure_future(resolve('www.example.com', BOTH))
+        await asyncio.sleep(1)
+        server.replies = [by_type(silence, a('2001:db8::1'))]
+        single.cancel()
+        assert texts(await both) == ['2001:db8::1']
+        assert [(qtype, sent) for _, qtype, sent, *_ in server.queries] == [(28, 1000), (1, 1001), (28, 1002)]
+        assert now() == 1006  # the end of the set, whose other query had no answer
+
+    async def test_a_follower_of_two_look_ups_waits_no_longer_than_the_set_of_the_slower_one(self, nameserver):
+        server = nameserver(by_type(after(0.1, a('192.0.2.1')), silence))
+        resolve, _ = resolver_for(server)
+        singles = [asyncio.ensure_future(resolve('www.example.com', qtype)) for qtype in BOTH]
+        await asyncio.sleep(0)
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1']
+        assert now() == 1000.5
+        results = await asyncio.gather(*singles, return_exceptions=True)
+        assert isinstance(results[1], m.ResolverTimeout)
+
+    async def test_an_alias_is_followed_for_both_together(self, nameserver):
+        def zone_(query):
+            name = query.question[0].name.to_text(omit_final_dot=True).lower()
+            return (alias('b.example', ttl=9) if name.startswith('www') else by_type(a('192.0.2.1'), a('2001:db8::1')))(query)
+
+        server = nameserver(after(0.1, zone_))
+        resolve, _ = resolver_for(server)
+        addresses = await resolve('www.example.com', BOTH)
+        assert texts(addresses) == ['192.0.2.1', '2001:db8::1']
+        assert [address.expires_at for address in addresses] == [1009, 1009]
+        assert now() == 1000.2
+        assert [sent for _, _, sent, *_ in server.queries] == [1000, 1000, 1000.1, 1000.1]
+
+    async def test_aliases_to_different_names_are_each_followed(self, nameserver):
+        def zone_(query):
+            name, qtype = query.question[0].name.to_text(omit_final_dot=True).lower(), query.question[0].rdtype
+            if name.startswith('www'):
+                return alias('four.example' if qtype == TYPES.A else 'six.example')(query)
+            return by_type(a('192.0.2.1'), a('2001:db8::1'))(query)
+
+        server = nameserver(zone_)
+        resolve, _ = resolver_for(server)
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1', '2001:db8::1']
+        assert asked_types(server)[2:] == [('four.example', 1), ('six.example', 28)]
+
+    async def test_an_error_behind_an_alias_names_both_types_and_the_way(self, nameserver):
+        server = nameserver(lambda query: (alias('b.example') if len(server.queries) < 3 else servfail)(query))
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, times=1))
+        with pytest.raises(m.ResponseCodeError) as caught:
+            await resolve('www.example.com', BOTH)
+        assert str(caught.value) == f'www.example.com A, AAAA (an alias: b.example): b.example A, AAAA: {server.text} answered SERVFAIL'
+
+    async def test_one_socket_is_enough_for_both(self, nameserver):
+        server = nameserver(after(0.1, by_type(a('192.0.2.1'), a('2001:db8::1'))))
+        resolve, _ = resolver_for(server, max_sockets=1)
+        results = await asyncio.gather(*(resolve(f'n{i}.example', BOTH) for i in range(5)))
+        assert [texts(result) for result in results] == [['192.0.2.1', '2001:db8::1']] * 5
+
+    async def test_what_is_cached_of_one_type_is_not_asked_for(self, nameserver):
+        server = nameserver(by_type(a('192.0.2.1'), a('2001:db8::1')))
+        resolve, _ = resolver_for(server)
+        await resolve('www.example.com', TYPES.A)
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1', '2001:db8::1']
+        assert [qtype for _, qtype, *_ in server.queries] == [1, 28]
+
+
+# --- What attacks found -----------------------------------------------------------------------------------------------------------------------
+
+
+class TestArrivedReplies:
+    """A reply that is in its socket counts, however long a step of the loop took."""
+
+    @pytest.mark.real_time
+    @pytest.mark.parametrize('loop_factory', LOOPS)
+    @pytest.mark.parametrize('count', [1, 40])
+    def test_a_step_longer_than_the_timeout_loses_no_reply(self, anything, loop_factory, count, caplog):
+        async def scenario():
+            resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((0.2, anything)))
+            tasks = [asyncio.ensure_future(resolve(f'n{i}.example', TYPES.A)) for i in range(count)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            time.sleep(0.4)  # noqa: ASYNC251
+            more = [asyncio.ensure_future(resolve(f'm{i}.example', TYPES.A)) for i in range(count)]
+            assert len(await asyncio.gather(*tasks, *more)) == 2 * count
+
+        run(scenario(), loop_factory)
+
+    async def test_more_sockets_than_epoll_reports_at_once_are_all_read_before_their_time_is_over(self, nameserver, clock):
+        server = nameserver(a('192.0.2.1'))
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, server.at)), max_sockets=3000)
+        tasks = [asyncio.ensure_future(resolve(f'n{i}.example', TYPES.A)) for i in range(1500)]
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        while len(server.queries) < 1500:
+            server.read()
+        clock.now += 2
+        assert len(await asyncio.gather(*tasks)) == 1500
+
+    async def test_a_reply_that_came_while_the_hook_held_the_loop_up_is_read_before_the_error(self, nameserver, clock):
+        server = nameserver(silence)
+
+        async def get_nameservers(_):
+            yield 0.5, server.at
+            server.sock.sendto(a('192.0.2.1')(dns.message.from_wire(server.queries[0][3])), server.queries[0][4])
+
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+
+
+class TestShortages:
+    async def test_a_set_is_asked_as_a_whole_after_a_shortage_that_is_over(self, nameserver, monkeypatch):
+        silent, good = nameserver(after(0.2, servfail)), nameserver(after(0.3, a('192.0.2.1')))
+        shortage = Shortage(monkeypatch, 1)
+
+        async def get_nameservers(fqdn):
+            yield 1, *([silent.at] if fqdn != b'four.example' else [silent.at, silent.at, silent.at, good.at])
+
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)), return_exceptions=True)
+        assert shortage.refused
+        shortage.most = 1000
+        started = now()
+        assert texts(await resolve('four.example', TYPES.A)) == ['192.0.2.1']
+        assert now() == pytest.approx(started + 0.3)
+
+    @pytest.mark.parametrize('file', ['hosts', 'resolv.conf'])
+    async def test_a_file_that_was_never_read_for_want_of_descriptors_is_a_temporary_error(self, nameserver, file):
+        server, is_short = nameserver(a('192.0.2.1')), [True]
+
+        def open_(path, mode):
+            if is_short[0] and path.endswith(file):
+                raise OSError(errno.EMFILE, 'Too many open files')
+            return contextlib.nullcontext([] if path.endswith('hosts') else ['nameserver 127.0.0.1', 'search lan.example'])
+
+        with unittest.mock.patch('aiodnsresolver.open', side_effect=open_, create=True), redirected(lambda *_: server.at):
+            resolve, _ = Resolver()
+            for qtype, types in ((TYPES.A, 'A'), (BOTH, 'A, AAAA')):
+                with pytest.raises(m.TemporaryResolverError) as caught:
+                    await resolve('db', qtype)
+                assert str(caught.value) == f'db {types}: /etc/{file} cannot be read: Too many open files'
+                assert isinstance(caught.value.__cause__, OSError)
+            is_short[0] = False
+            assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
+        assert server.names == ['db.lan.example']
+
+    async def test_a_late_socket_is_closed_for_one_that_waits_and_the_others_stay(self, nameserver):
+        slow, good = nameserver(after(0.9, a('192.0.2.66'))), nameserver(a('192.0.2.1'))
+
+        async def get_nameservers(fqdn):
+            for _ in range(3):
+                yield 0.25, good.at if fqdn == b'good.example' else slow.at
+
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=3)
+        late = asyncio.ensure_future(resolve('late.example', TYPES.A))
+        await asyncio.sleep(0.6)  # two of its sockets are spare, one is active
+        assert texts(await resolve('good.example', TYPES.A)) == ['192.0.2.1']
+        assert now() == 1000.6
+        with pytest.raises(m.ResolverTimeout):
+            await late
+
+    async def test_a_look_up_that_goes_on_to_its_next_set_keeps_its_place(self, nameserver):
+        silent, good = nameserver(silence), nameserver(a('192.0.2.1'))
+
+        async def get_nameservers(fqdn):
+            yield 0.5, silent.at
+            yield 0.5, (good if fqdn == b'first.example' else silent).at
+
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers, max_sockets=1)
+        first, second = (asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'second'))
+        assert texts(await first) == ['192.0.2.1']
+        assert now() == 1000.5
+        await asyncio.gather(second, return_exceptions=True)
+
+
+class TestFailures:
+    @pytest.mark.real_time
+    @pytest.mark.parametrize('loop_factory', LOOPS)
+    def test_an_endless_hook_whose_sends_fail_does_not_hold_the_loop_up_nor_grow(self, monkeypatch, loop_factory):
+        class Forbidden(m.Socket):
+            def send(self, data):
+                raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+        monkeypatch.setattr(m, 'Socket', Forbidden)
+        sizes = []
+
+        async def get_nameservers(_):
+            for i in itertools.count():
+                sizes.append(len(gc.get_objects()) if i in (200, 1000) else None)
+                yield 1, ('127.0.0.1', 1 + i % 50)
+
+        async def scenario():
+            resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await resolve('www.example.com', TYPES.A)
+
+        run(scenario(), loop_factory)
+        if len(sizes) > 1000:
+            assert sizes[1000] - sizes[200] < 200
+
+    async def test_an_exception_of_a_logging_handler_ends_its_own_look_up_alone(self, nameserver):
+        class Handler(logging.Handler):
+            def handle(self, record):
+                if 'bad.example' in record.getMessage():
+                    raise ZeroDivisionError('of the handler')
+
+        server = nameserver(after(0.1, a('192.0.2.1')))
+        resolve, _ = resolver_for(server)
+        handler = Handler()
+        m.logger.addHandler(handler)
+        level = m.logger.level
+        m.logger.setLevel(logging.DEBUG)
+        try:
+            names = ['bad.example', 'bad.example', *(f'n{i}.example' for i in range(5))]
+            results = await asyncio.gather(*(resolve(name, TYPES.A) for name in names), return_exceptions=True)
+        finally:
+            m.logger.setLevel(level)
+            m.logger.removeHandler(handler)
+        assert [type(result) for result in results] == [ZeroDivisionError] * 2 + [tuple] * 5
+
+    @pytest.mark.parametrize('reply_', [servfail, refused, formerr, notimp, lame, truncated_and_empty])
+    @pytest.mark.parametrize('count', [1, 2])
+    async def test_a_nameserver_of_resolv_conf_with_error_replies_is_asked_twice(self, nameserver, reply_, count):
+        servers = [nameserver(reply_, address=f'127.0.0.{i + 1}') for i in range(count)]
+        with system(*servers):
+            resolve, _ = Resolver()
+            with pytest.raises(m.TemporaryResolverError, match=r'\(2 times\)'):
+                await resolve('www.example.com', TYPES.A)
+        assert [len(server.queries) for server in servers] == [2] * count
+
+    async def test_a_nameserver_that_is_silent_in_between_is_asked_until_its_second_error_reply(self, nameserver):
+        server = nameserver(silence, servfail, silence, a('192.0.2.1'))
+        with system(server):
+            resolve, _ = Resolver()
+            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert len(server.queries) == 4
+
+    @pytest.mark.parametrize('rcode', [1, 2, 4, 5])
+    async def test_a_bare_header_with_an_error_rcode_is_a_reply(self, nameserver, rcode):
+        def bare(query):
+            return query.to_wire()[:2] + bytes([0x80, rcode]) + bytes(8)
+
+        bad, good = nameserver(bare), nameserver(a('192.0.2.1'))
+        resolve, _ = resolver_for(bad, good)
+        started = now()
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert now() == started
+
+    @pytest.mark.parametrize(
+        'spoil',
+        [
+            lambda data: bytes([data[0] ^ 1]) + data[1:],  # another ID
+            lambda data: data[:2] + b'\0' + data[3:],  # a query
+            lambda data: data[:2] + b'\x88' + data[3:],  # another opcode
+            lambda data: data[:3] + b'\0' + data[4:],  # NOERROR
+            lambda data: data[:3] + b'\3' + data[4:],  # NXDOMAIN
+            lambda data: data[:7] + b'\1' + data[8:],  # an answer that is not there
+            lambda data: data[:11],
+        ],
+    )
+    async def test_another_bare_header_is_ignored(self, nameserver, spoil):
+        bare = lambda query: [spoil(query.to_wire()[:2] + b'\x80\5' + bytes(8)), 0.1, a('192.0.2.1')(query)]  # noqa: E731
+        resolve, _ = resolver_for(nameserver(bare))
+        started = now()
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert now() == started + 0.1
+
+    async def test_a_nameserver_that_refuses_what_is_not_its_own_stays_the_first(self, nameserver):
+        inside = nameserver(lambda query: (a('10.0.0.1') if b'inside' in query.question[0].name.to_wire().lower() else refused)(query))
+        outside = nameserver(lambda query: (nxdomain if b'inside' in query.question[0].name.to_wire().lower() else a('192.0.2.1'))(query), address='127.0.0.2')
+        with system(inside, outside):
+            resolve, _ = Resolver()
+            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+            assert texts(await resolve('db.inside', TYPES.A)) == ['10.0.0.1']
+
+    async def test_a_timeout_of_a_nameserver_that_answered_others_meanwhile_is_not_remembered(self, nameserver, caplog):
+        one = nameserver(lambda query: (silence if b'slow' in query.question[0].name.to_wire().lower() else a('192.0.2.1'))(query))
+        two = nameserver(a('192.0.2.2'), address='127.0.0.2')
+        with system(one, two):
+            resolve, _ = Resolver()
+            slow = asyncio.ensure_future(resolve('slow.example', TYPES.A))
+            await asyncio.sleep(0.1)
+            await resolve('a.example', TYPES.A)
+            assert texts(await slow) == ['192.0.2.2']
+            assert texts(await resolve('b.example', TYPES.A)) == ['192.0.2.1']
+            assert texts(await resolve('slower.example', TYPES.A)) == ['192.0.2.2']  # nothing was answered meanwhile
+            assert texts(await resolve('c.example', TYPES.A)) == ['192.0.2.2']
+        assert [record.levelname for record in caplog.records] == ['WARNING']
+
+    @pytest.mark.parametrize('qtype', [TYPES.A, BOTH])
+    @pytest.mark.parametrize('reply_', [servfail, refused])
+    async def test_a_single_label_that_is_refused_does_not_end_the_search(self, nameserver, reply_, qtype):
+        server = nameserver(zone(db=reply_, db_lan_example=by_type(a('192.0.2.1'), nodata), other=reply_))
+        with system(server, options='ndots:0', search='lan.example'):
+            resolve, _ = Resolver()
+            assert texts(await resolve('db', qtype)) == ['192.0.2.1']
+            with pytest.raises(m.ResponseCodeError, match='^other A'):
+                await resolve('other', qtype)
+
+    @pytest.mark.parametrize('reply_', [formerr, silence, lame])
+    async def test_a_single_label_that_fails_otherwise_ends_the_search(self, nameserver, reply_):
+        server = nameserver(zone(db=reply_, db_lan_example='192.0.2.1'))
+        with system(server, options='ndots:0', search='lan.example'):
+            resolve, _ = Resolver()
+            with pytest.raises(m.TemporaryResolverError, match='^db A: '):
+                await resolve('db', TYPES.A)
 
 
 # --- A hostile and failing network --------------------------------------------------------------------------------------------------------------
@@ -4277,7 +4443,53 @@ async def test_a_task_group_of_look_ups_ends_as_one_of_sleeps(nameserver):
     assert now() == started + 0.3
 
 
-MODES = {'answer': a('192.0.2.1', ttl=3), 'none': nxdomain, 'fault': servfail, 'silence': silence, 'late': after(1.2, a('192.0.2.1'))}
+MODES = {
+    'answer': a('192.0.2.1', ttl=3),
+    'none': nxdomain,
+    'no records': nodata,
+    'fault': servfail,
+    'silence': silence,
+    'late': after(1.2, a('192.0.2.1')),
+    'alias': alias('z.example', ttl=1),
+}
+
+
+def check_after_each_step(loop, resolver):
+    select = loop._selector.select
+
+    def check_and_select(timeout=None):
+        check_invariants(resolver)
+        return select(timeout)
+
+    loop._selector.select = check_and_select
+
+
+def check_invariants(resolver):
+    """What the module promises of the end of each step of the loop, in its section "Exchange"."""
+    poller, sockets, cache = resolver.poller, resolver.sockets, resolver.cache
+    open_ = set(poller.queries.values())
+    assert len(open_) <= sockets.limit <= sockets.max_sockets
+    assert all(query.sock is not None and query.fd == fd for fd, query in poller.queries.items())
+    look_ups = {flight.leader for flight in cache.in_flight.values()} | set(sockets.queue) | {query.look_up for query in open_}
+    for look_up in look_ups:
+        queued = [query for query in look_up.in_set if not query.is_sent]
+        assert not (queued and look_up.woken is not None and not look_up.woken.done()) or look_up in sockets.queue or sockets.outbox
+        active = [query for query in look_up.in_set if query.is_sent]
+        assert not active or look_up in look_up.deadline.look_ups
+        spare = [query for query in look_up.queries if query not in look_up.in_set]
+        assert all(query in sockets.spare for query in spare)
+    assert set(sockets.spare) <= open_
+    if sockets.queue and not sockets.is_flush_due:
+        look_up = next(iter(sockets.queue))
+        needed = sum(query.sock is None for query in look_up.in_set)
+        needed = min(needed, sockets.limit if look_up.asked_at == math.inf else 1)
+        assert sockets.available() < max(needed, 1)
+    if sockets.gate and not sockets.is_flush_due:
+        assert sockets.available() <= len(sockets.queue) or next(iter(sockets.gate)).done()
+    for flight in cache.in_flight.values():
+        assert flight in flight.leader.led
+        assert flight.leader not in flight.followers
+        assert all(flight in follower.followed for follower in flight.followers)
 
 
 class LookUps(hypothesis.stateful.RuleBasedStateMachine):
@@ -4295,7 +4507,9 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
         self.server = Scripted('127.0.0.1', [lambda query: MODES[self.mode](query)])
         self.mode = 'answer'
         self.readers = readers_of(self.loop)
-        self.resolve, self.clear_cache = Resolver(get_nameservers=rounds(self.server, timeout=1, times=3), max_sockets=3)
+        get_nameservers = rounds(self.server, timeout=1, times=3)
+        self.resolver = m.LoopResolver(self.loop, no_host, get_nameservers, mix_case, None, 3, 100)
+        check_after_each_step(self.loop, self.resolver)
 
     def step(self, coroutine):
         return self.loop.run_until_complete(coroutine)
@@ -4304,9 +4518,13 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
     def reply_so(self, mode):
         self.mode = mode
 
-    @hypothesis.stateful.rule(names=st.lists(st.sampled_from('abcdef'), min_size=1, max_size=6))
-    def look_up(self, names):
-        self.tasks += [self.loop.create_task(self.resolve(f'{name}.example', TYPES.A)) for name in names]
+    @hypothesis.stateful.rule(
+        names=st.lists(st.sampled_from('abcdef'), min_size=1, max_size=6),
+        qtype=st.sampled_from([TYPES.A, TYPES.AAAA, (TYPES.A, TYPES.AAAA), (TYPES.AAAA, TYPES.A)]),
+    )
+    def look_up(self, names, qtype):
+        for name in names:
+            self.tasks.append(self.loop.create_task(self.resolver.resolve(f'{name}.example', qtype, self.loop.time())))
 
     @hypothesis.stateful.rule(which=st.lists(st.integers(0, 50), max_size=4))
     def cancel(self, which):
@@ -4325,31 +4543,19 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
 
     @hypothesis.stateful.rule()
     def clear(self):
-        self.clear_cache()
-
-    @hypothesis.stateful.invariant()
-    def is_in_bounds(self):
-        resolver = self.resolver()
-        if resolver is not None:
-            assert len(resolver.poller.watched) <= resolver.turns.taken <= 3
-
-    def resolver(self):
-        (in_loop,) = (cell.cell_contents for cell in self.resolve.__closure__ if isinstance(cell.cell_contents, dict))
-        return in_loop.get(self.loop)
+        self.resolver.cache.clear()
 
     def teardown(self):
         self.step(asyncio.sleep(1000))
         for task in self.tasks:
             assert task.done()
             if not task.cancelled() and task.exception() is None:
-                assert texts(task.result()) == ['192.0.2.1']
+                assert set(texts(task.result())) == {'192.0.2.1'}
             elif not task.cancelled():
-                assert isinstance(task.exception(), (m.NameDoesNotExist, m.ResponseCodeError, m.ResolverTimeout))
-        resolver = self.resolver()
-        if resolver is not None:
-            assert (resolver.poller.epoll, resolver.poller.watched, resolver.poller.timer) == (None, {}, None)
-            turns = resolver.turns
-            assert (turns.taken, len(turns.queue), turns.lenders, resolver.cache.in_flight) == (0, 0, {}, {})
+                assert isinstance(task.exception(), (m.DoesNotExist, m.ResponseCodeError, m.ResolverTimeout, m.AliasChainTooLong))
+        resolver = self.resolver
+        assert (resolver.poller.epoll, resolver.poller.queries, resolver.cache.in_flight) == (None, {}, {})
+        assert not (resolver.sockets.gate or resolver.sockets.queue or resolver.sockets.spare or resolver.sockets.outbox)
         assert readers_of(self.loop) == self.readers
         assert not asyncio.all_tasks(self.loop)
         self.server.close()
@@ -4360,6 +4566,95 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
 
 TestLookUps = LookUps.TestCase
 TestLookUps.settings = hypothesis.settings(max_examples=100, stateful_step_count=30, deadline=None)
+
+
+async def run_schedule(chance):
+    """One schedule drawn by chance: hooks that sleep and that resolve, EMFILE, cancellation, one to five sockets, sets, families."""
+    loop = asyncio.get_running_loop()
+    server = Scripted('127.0.0.1', [lambda query: MODES[chance.choice(sorted(MODES))](query)])
+    ScarceInTurn.room = chance.choice([1, 2, 4, 1000])
+    async def get_nameservers(fqdn):
+        for _ in range(chance.randrange(4)):
+            if chance.random() < 0.3:
+                await asyncio.sleep(chance.choice([0, 0, 0.1, 1]))
+            if chance.random() < 0.2 and len(fqdn) == len('a.example') and fqdn != b'z.example':
+                with contextlib.suppress(m.ResolverError):
+                    await resolve(f'inner{chance.randrange(3)}.example', TYPES.A)
+            yield chance.choice([0.1, 0.5, 1]), *[server.at] * chance.choice([1, 1, 2, 3])
+
+    async def resolve(name, qtype):
+        return await resolver.resolve(name, qtype, loop.time())
+
+    resolver = m.LoopResolver(loop, no_host, get_nameservers, mix_case, None, chance.randint(1, 5), 100)
+    check_after_each_step(loop, resolver)
+    tasks = []
+    for _ in range(chance.randint(1, 15)):
+        qtype = chance.choice([TYPES.A, TYPES.AAAA, (TYPES.A, TYPES.AAAA)])
+        tasks.append(asyncio.ensure_future(resolve(f'{chance.choice("abcdefgh")}.example', qtype)))
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(chance.choice([0, 0, 0.1, 0.7]))
+        if chance.random() < 0.3:
+            chance.choice(tasks).cancel()
+    await asyncio.wait(tasks, timeout=1000)
+    assert all(task.done() for task in tasks), 'a deadlock'
+    for task in tasks:
+        assert task.cancelled() or isinstance(task.exception(), (m.ResolverError, type(None)))
+    sockets = resolver.sockets
+    assert not (sockets.gate or sockets.queue or sockets.spare or sockets.outbox or resolver.cache.in_flight or resolver.poller.queries)
+    server.close()
+    await asyncio.sleep(2)
+    assert resolver.poller.epoll is None
+
+
+class ScarceInTurn(m.Socket):
+    room = open = 0
+
+    def __init__(self, *args):
+        if ScarceInTurn.open >= ScarceInTurn.room:
+            raise OSError(errno.EMFILE, 'Too many open files')
+        super().__init__(*args)
+        ScarceInTurn.open += 1
+
+    def close(self):
+        ScarceInTurn.open -= self.fileno() >= 0
+        super().close()
+
+
+def fuzz_schedules(monkeypatch, seeds):
+    monkeypatch.setattr(m, 'Socket', ScarceInTurn)
+    for seed in seeds:
+        loop = asyncio.new_event_loop()
+        Clock(loop)
+        select = loop._selector.select
+        ScarceInTurn.open = 0
+        try:
+            loop.run_until_complete(run_schedule(random.Random(seed)))
+        except AssertionError as error:
+            loop._selector.select = select  # without a check
+            for task in asyncio.all_tasks(loop):
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(0.1))
+            raise AssertionError(f'schedule {seed}') from error
+        finally:
+            loop.close()
+
+
+def test_whatever_the_schedule_all_look_ups_end(monkeypatch):
+    fuzz_schedules(monkeypatch, range(300))
+
+
+@pytest.mark.parametrize('wake_up', ['after a look-up left the gate', 'after sockets became spare'])
+def test_the_schedules_find_a_deadlock_where_one_of_the_wake_ups_is_missing(monkeypatch, wake_up):
+    source = inspect.getsource(m.LookUp.end_set if 'spare' in wake_up else m.Sockets.pass_gate)
+    where = m.LookUp if 'spare' in wake_up else m.Sockets
+    mutant = re.sub(r'self\.(sockets\.)?flush_soon\(\)', 'pass', textwrap.dedent(source))
+    assert mutant != textwrap.dedent(source)
+    namespace = dict(vars(m))
+    exec('from __future__ import annotations\n' + mutant, namespace)
+    name = 'end_set' if 'spare' in wake_up else 'pass_gate'
+    monkeypatch.setattr(where, name, namespace[name])
+    with pytest.raises(AssertionError, match='schedule'):
+        fuzz_schedules(monkeypatch, range(300))
 
 
 @pytest.mark.slow
@@ -4758,6 +5053,7 @@ $TTL 300
 @ SOA ns.zone.example. admin.zone.example. 1 3600 600 86400 30
 @ NS ns
 ns A 127.0.0.1
+text TXT "some thing\\009with \\"quotes\\" and \\\\ in it"
 www 60 A 192.0.2.1
 www 60 AAAA 2001:db8::1
 four CNAME three
@@ -4955,40 +5251,47 @@ def command(*args):
     return done.returncode, done.stdout, done.stderr
 
 
-JSON_LINES = [('localhost', '127.0.0.1', '0'), ('1.2.3.4', '1.2.3.4', 'null')]
-
-
 @pytest.mark.parametrize(
     ('args', 'status', 'out', 'err'),
     [
         (['www.zone.example'], 0, r'\d+\tA\twww.zone.example\t192.0.2.1\n\d+\tAAAA\twww.zone.example\t2001:db8::1\n', ''),
         (['www.zone.example', 'A'], 0, r'\d+\tA\twww.zone.example\t192.0.2.1\n', ''),
-        (['www.zone.example', 'AAAA', 'A'], 0, r'\d+\tA\t.*\n\d+\tAAAA\t.*\n', ''),
+        (['www.zone.example', 'aaaa', 'a'], 0, r'\d+\tAAAA\t.*\n\d+\tA\t.*\n', ''),
         (['only4.zone.example'], 0, r'\d+\tA\tonly4.zone.example\t192.0.2.4\n', ''),
         (['only4.zone.example', 'AAAA'], 1, '', r'only4.zone.example AAAA: has no such record: .*\n'),
-        (['nothing.zone.example'], 1, '', r'(nothing.zone.example (A|AAAA): does not exist: .*\n){2}'),
+        (['nothing.zone.example'], 1, '', r'nothing.zone.example A, AAAA: does not exist: .*\n'),
         (['elsewhere.example', 'A'], 2, '', r'elsewhere.example A: .* answered REFUSED \(5 times\)\n'),
         (['a..b'], 2, '', r"'a..b' is no name: it has an empty label\n"),
         (['127.0.0.1', 'A'], 0, r'-\tA\t127.0.0.1\t127.0.0.1\n', ''),
-        (
-            ['nothing.zone.example', 'www.zone.example', 'A'],
-            1,
-            r'\d+\tA\twww.zone.example    \t192.0.2.1\n',
-            'nothing.zone.example A: .*\n',
-        ),
+        (['::1'], 0, r'-\tAAAA\t::1\t::1\n', ''),
+        (['text.zone.example', 'txt'], 0, r'\d+\tTXT\ttext.zone.example\tsome thing\\009with "quotes" and \\092 in it\n', ''),
+        (['outside.zone.example', 'Cname', '--short'], 0, r'www.elsewhere.example\n', ''),
+        (['text.zone.example', 'TXT', 'A'], 0, r'\d+\tTXT\t.*\n', ''),
+        (['nothing.zone.example', 'www.zone.example', 'A'], 1, r'\d+\tA\twww.zone.example\t192.0.2.1\n', 'nothing.zone.example A: .*\n'),
+        (['a..b', 'nothing.zone.example'], 2, '', r"'a..b' is no name.*\nnothing.zone.example A, AAAA: .*\n"),
         (['localhost', 'A'], 0, r'0\tA\tlocalhost\t127.0.0.1\n', ''),
         (['--timeout', '4', 'localhost', '--timeout', '3', 'A'], 0, r'0\tA\tlocalhost\t127.0.0.1\n', ''),
-        (['www.zone.example', '-4'], 0, r'\d+\tA\twww.zone.example\t192.0.2.1\n', ''),
+        (['www.zone.example', '-4', '--short'], 0, r'192.0.2.1\n', ''),
         (['-6', 'www.zone.example'], 0, r'\d+\tAAAA\twww.zone.example\t2001:db8::1\n', ''),
-        (['-6', 'www.zone.example', '-4'], 0, r'\d+\tA\t.*\n\d+\tAAAA\t.*\n', ''),
-        (['localhost', 'www.zone.example', '-4'], 0, r'0\tA\tlocalhost       \t127.0.0.1\n\d+\tA\twww.zone.example\t192.0.2.1\n', ''),
+        (['-6', 'www.zone.example', '-4'], 0, r'\d+\tAAAA\t.*\n\d+\tA\t.*\n', ''),
         (
             ['localhost', '1.2.3.4', '-4', '--json'],
             0,
-            ''.join(f'{{"name": "{name}", "type": "A", "address": "{ip}", "ttl": {ttl}}}\n' for name, ip, ttl in JSON_LINES),
+            r'{"name": "localhost", "type": "A", "value": "127.0.0.1", "ttl": 0}\n{"name": "1.2.3.4", "type": "A", "value": "1.2.3.4", "ttl": null}\n',
             '',
         ),
-        (['nothing.zone.example', 'A', '--json'], 1, '', r'nothing.zone.example A: does not exist: .*\n'),
+        (
+            ['nothing.zone.example', 'A', '--json'],
+            1,
+            r'{"name": "nothing.zone.example", "error": "nothing.zone.example A: does not exist: .*"}\n',
+            r'nothing.zone.example A: does not exist: .*\n',
+        ),
+        (
+            ['only4.zone.example', '-4', '-v'],
+            0,
+            r'\d+\tA\tonly4.zone.example\t192.0.2.4\n',
+            r'only4.zone.example A: asked 127.0.0.1:\d+\nonly4.zone.example A: 127.0.0.1:\d+ gave .*\n',
+        ),
     ],
 )
 def test_the_command_prints_addresses_or_says_why_not(nsd, args, status, out, err):
@@ -4998,14 +5301,6 @@ def test_the_command_prints_addresses_or_says_why_not(nsd, args, status, out, er
     assert re.fullmatch(err, found[2])
 
 
-def test_the_status_of_the_command_is_0_when_one_family_is_found_and_the_other_is_not_to_be_known(capsys):
-    async def scenario():
-        return m.print_results('x', {TYPES.A: (IPv4AddressExpiresAt('192.0.2.1', now()),), TYPES.AAAA: m.ResolverTimeout('x AAAA: why')}, 1)
-
-    assert run(scenario()) == 0
-    assert capsys.readouterr() == ('0\tA\tx\t192.0.2.1\n', 'x AAAA: why\n')
-
-
 @pytest.mark.parametrize(
     ('args', 'says'),
     [
@@ -5013,8 +5308,11 @@ def test_the_status_of_the_command_is_0_when_one_family_is_found_and_the_other_i
         (['A'], 'a NAME is needed'),
         (['x', '@127.0.0.1'], '--nameserver 127.0.0.1'),
         (['-4'], 'NAME'),
-        (['example.com', 'MX'], 'MX: addresses alone are looked up'),
-        (['http://www.example.com/'], 'the name in it'),
+        (['MX'], 'write one of A, CNAME, TXT, AAAA, or MX. with a final dot if it is a name'),
+        (['example.com', 'mx'], 'mx is no type that can be asked for: write one of A, CNAME, TXT, AAAA'),
+        (['http://me@www.example.com:80/a:b'], 'is a URL: write the name in it, www.example.com'),
+        (['example.com:80'], 'example.com:80 is more than a name: write example.com'),
+        (['[::1]:80'], '[::1]:80 is more than a name: write ::1'),
         (['x', '--time', '1'], '--time'),
         (['x', '--timeout', 'soon'], "'soon' is no number of seconds"),
         (['x', '--timeout', '0'], "'0' is no number of seconds"),
@@ -5051,21 +5349,24 @@ def test_the_help_of_the_command_teaches_by_examples_that_are_right(capsys):
     text = capsys.readouterr().out
     assert caught.value.code == 0
     assert '%' not in text
-    words = ' '.join(text.split())
-    for part in (
-        'usage: python -m aiodnsresolver NAME... [A|AAAA ...] [-4] [-6] [--json] [--nameserver IP[:PORT]]... [--timeout SECONDS] Prints a line',
-        ' NAME a name, as people write it; or A or AAAA, for this family alone options:',
-        ' -4 IPv4 alone, as the word A -6 IPv6 alone, as the word AAAA --json print an object a line: name, type, address, ttl (null: never expires) ',
-        ' --nameserver IP[:PORT] to ask instead of those of resolv.conf; [IP]:PORT for IPv6 --timeout SECONDS for each try (0.5) --version ',
-        ' exit status: 0 when there is an address of either family, 1 when there is none, 2 when that is not to be known now, and for a wrong call; ',
-    ):
-        assert part in words
-    examples = [
-        shlex.split(line.split('  ')[0].split('|')[0]) for line in re.findall(r'^  (python -m aiodnsresolver .*)$', text, re.MULTILINE)
-    ]
-    assert len(examples) == 5
-    assert [m.parse_arguments(example[3:]).qtypes for example in examples[:3]] == [[1, 28], [28], [1]]
-    assert m.parse_arguments(examples[3][3:]).nameserver == [('192.0.2.53', 53), ('2001:db8::53', 5353)]
+    options = {word.rstrip(',') for word in re.findall(r'^  (-\S+)', text, re.MULTILINE)}
+    assert options == {'-h', '-4', '-6', '--short', '--json', '--nameserver', '--timeout', '-v', '--version'}
+    assert 'exit status: 0 when every name has a record' in text
+    examples = [shlex.split(line.split('  ')[0]) for line in re.findall(r'^  (python -m aiodnsresolver .*)$', text, re.MULTILINE)]
+    parsed = [m.parse_arguments(example[3:]) for example in examples]
+    assert [options.qtypes for options in parsed] == [[], [28], [16], [], []]
+    assert parsed[-1].nameservers == [('192.0.2.53', 53), ('2001:db8::53', 5353)]
+
+
+def test_a_name_that_is_called_like_another_type_can_be_asked_for():
+    assert m.parse_arguments(['mx']).names == ['mx']
+    assert m.parse_arguments(['MX.', 'ns.', 'a.']).names == ['MX.', 'ns.', 'a.']
+
+
+def test_what_only_the_command_needs_is_imported_when_it_runs():
+    code = 'import asyncio, sys; before = set(sys.modules); import aiodnsresolver; print(*sorted(set(sys.modules) - before))'
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=HERE, timeout=30)
+    assert not {'argparse', 'json', 'signal', 'dns', 'aiodns'} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -5076,7 +5377,7 @@ def test_the_timeout_of_the_command_is_for_each_try(word, seconds):
         return [one async for one in given]
 
     if seconds is None:
-        with pytest.raises(argparse.ArgumentTypeError, match='is no number of seconds'):
+        with pytest.raises(ValueError, match='is no number of seconds'):
             m.parse_timeout(word)
         return
     with unittest.mock.patch.object(m, 'Resolver') as made:
@@ -5141,11 +5442,18 @@ def test_the_command_in_this_process(nsd, capfd):
     assert capfd.readouterr().out.endswith('\tA\twww.zone.example\t192.0.2.1\n')
     assert m.main(['elsewhere.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 2
     assert m.main(['192.0.2.1', 'A', '--json']) == 0
-    assert capfd.readouterr().out == '{"name": "192.0.2.1", "type": "A", "address": "192.0.2.1", "ttl": null}\n'
+    assert capfd.readouterr().out == '{"name": "192.0.2.1", "type": "A", "value": "192.0.2.1", "ttl": null}\n'
     assert m.main(['192.0.2.1', 'AAAA']) == 1
-    with unittest.mock.patch('aiodnsresolver.print_addresses', side_effect=KeyboardInterrupt):
+    assert m.main(['192.0.2.1', '--short']) == 0
+    assert m.main(['nothing.zone.example', 'www.zone.example', 'txt', '--json', '-v', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 1
+    capfd.readouterr()
+    with unittest.mock.patch('aiodnsresolver.Resolver') as made:
+        made.return_value = (unittest.mock.AsyncMock(side_effect=[(IPv4AddressExpiresAt('192.0.2.1', 0),), m.ResolverTimeout('x TXT: why')]), None)
+        assert m.main(['x', 'A', 'TXT']) == 0
+    assert capfd.readouterr() == ('0\tA\tx\t192.0.2.1\n', 'x TXT: why\n')
+    with unittest.mock.patch('aiodnsresolver.print_records', side_effect=KeyboardInterrupt):
         assert m.main(['192.0.2.1']) == 130
-    with unittest.mock.patch('aiodnsresolver.print_addresses', side_effect=BrokenPipeError):
+    with unittest.mock.patch('aiodnsresolver.print_records', side_effect=BrokenPipeError):
         assert m.main(['192.0.2.1']) == 141
     with unittest.mock.patch('aiodnsresolver.Resolver', return_value=(unittest.mock.AsyncMock(side_effect=ZeroDivisionError), None)):
         with pytest.raises(ZeroDivisionError):
@@ -5507,7 +5815,7 @@ def fuzz(seconds):
     import atheris
 
     question = m.Question(b'www.example.com', TYPES.A)
-    query = m.make_query(question, m.keep_case)
+    query = m.make_query(question, bytes)
 
     def one(data):
         with contextlib.suppress(m.MalformedMessage):
