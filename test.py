@@ -4570,8 +4570,13 @@ TestLookUps.settings = hypothesis.settings(max_examples=100, stateful_step_count
 
 async def run_schedule(chance):
     """One schedule drawn by chance: hooks that sleep and that resolve, EMFILE, cancellation, one to five sockets, sets, families."""
-    loop = asyncio.get_running_loop()
     server = Scripted('127.0.0.1', [lambda query: MODES[chance.choice(sorted(MODES))](query)])
+    with contextlib.closing(server):
+        await run_schedule_with(server, chance)
+
+
+async def run_schedule_with(server, chance):
+    loop = asyncio.get_running_loop()
     ScarceInTurn.room = chance.choice([1, 2, 4, 1000])
     async def get_nameservers(fqdn):
         for _ in range(chance.randrange(4)):
@@ -4601,7 +4606,6 @@ async def run_schedule(chance):
         assert task.cancelled() or isinstance(task.exception(), (m.ResolverError, type(None)))
     sockets = resolver.sockets
     assert not (sockets.gate or sockets.queue or sockets.spare or sockets.outbox or resolver.cache.in_flight or resolver.poller.queries)
-    server.close()
     await asyncio.sleep(2)
     assert resolver.poller.epoll is None
 
@@ -4631,10 +4635,11 @@ def fuzz_schedules(monkeypatch, seeds):
             loop.run_until_complete(run_schedule(random.Random(seed)))
         except AssertionError as error:
             loop._selector.select = select  # without a check
+            loop.set_exception_handler(lambda *_: None)
             for task in asyncio.all_tasks(loop):
                 task.cancel()
             loop.run_until_complete(asyncio.sleep(0.1))
-            raise AssertionError(f'schedule {seed}') from error
+            raise AssertionError(f'schedule {seed}: {error}') from None
         finally:
             loop.close()
 
