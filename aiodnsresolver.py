@@ -29,7 +29,6 @@ import dataclasses
 import enum
 import errno
 import functools
-import heapq
 import io
 import ipaddress
 import itertools
@@ -42,8 +41,8 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 __all__ = [
     'QUESTION',
@@ -66,6 +65,7 @@ __all__ = [
     'NoRecords',
     'PointerLoop',
     'QuestionRecord',
+    'Resolve',
     'Resolver',
     'ResolverError',
     'ResolverTimeout',
@@ -73,6 +73,7 @@ __all__ = [
     'ResponseCodeError',
     'TemporaryResolverError',
     'TransformFqdn',
+    'getaddrinfo',
     'mix_case',
     'pack',
     'parse',
@@ -451,7 +452,7 @@ def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[byt
     name = b'.'.join(labels)
     if len(name) > MAX_NAME - 2:  # which a known part may make it, whose octets were not counted
         raise MalformedMessage(
-            f'the name that ends with the pointer at octet {offset} is longer than {MAX_NAME} octets'
+            f'the name that ends with a pointer at octet {offset} is longer than {MAX_NAME} octets'
         )
     for pointer, count in followed:
         known[pointer] = b'.'.join(labels[count:])
@@ -570,11 +571,14 @@ def unpack_record(
 
 # --- Questions and answers ------------------------------------------------------------------------
 
-ADDRESS_RECORDS = {  # type -> layout of a record owned by a pointer to the question, how it begins
-    qtype: (struct.Struct(f'!6sIH{octets}s'), QUESTION_POINTER + QUESTION_TAIL.pack(qtype, IN))
-    for qtype, (octets, _) in ADDRESSES.items()
+ADDRESS_RECORDS = {  # type -> layout of a record owned by a pointer to the question, start, class
+    qtype: (
+        struct.Struct(f'!6sIH{octets}s'),
+        QUESTION_POINTER + QUESTION_TAIL.pack(qtype, IN),
+        address_class,
+    )
+    for qtype, (octets, address_class) in ADDRESSES.items()
 }
-
 CASE_BITS = bytes(0x20 if octet < 128 and chr(octet).isalpha() else 0 for octet in range(256))
 
 
@@ -699,9 +703,9 @@ def read_reply(
         if rcode not in (NOERROR, NXDOMAIN):
             parse(data)  # for MalformedMessage alone
             return Failure(ResponseCodeError, f'answered {rcode_to_text(rcode)}', rcode)
-        if rcode == NOERROR and question.qtype in ADDRESS_RECORDS:
-            if answer := read_addresses(question.qtype, data, len(query), count, asked_at):
-                return answer
+        layout = ADDRESS_RECORDS.get(question.qtype) if rcode == NOERROR else None
+        if layout and (answer := read_addresses(layout, data, len(query), count, asked_at)):
+            return answer
         # The name of the question is known, so that the records owned by it need no unpacking.
         known = {QUESTION_POINTER: question.fqdn}
         records, _ = unpack_all(unpack_record, data, len(query), count, known)
@@ -722,20 +726,23 @@ def read_reply(
 
 
 def read_addresses(
-    qtype: int, data: bytes, offset: int, count: int, asked_at: float
+    address_record: tuple[struct.Struct, bytes, type[Address]],
+    data: bytes,
+    offset: int,
+    count: int,
+    asked_at: float,
 ) -> Answer | None:
     """Reads the common answer section: only addresses, each owned by a pointer to the question.
 
     Returns None for any other. Nearly all are so, and this takes a fifth of the time.
     """
-    layout, beginning = ADDRESS_RECORDS[qtype]
+    layout, expected_start, address_class = address_record
     records = data[offset : offset + count * layout.size]
     if not count or len(records) < count * layout.size:
         return None
-    address_class = ADDRESSES[qtype][1]
     expires_at, addresses = math.inf, []
     for start, ttl, length, address in layout.iter_unpack(records):
-        if start != beginning or length != len(address):
+        if start != expected_start or length != len(address):
             return None
         addresses.append(address_class(address, to_expires_at(ttl, asked_at)))
         expires_at = min(expires_at, addresses[-1].expires_at)
@@ -804,7 +811,7 @@ def to_answer(
 
 
 def join_strings(rdata: bytes) -> bytes:
-    """Joins the character-strings of a TXT record, each a length and its octets (RFC 1035 §3.3.14)."""
+    """Joins the character-strings of a TXT record, each a length and octets (RFC 1035 §3.3.14)."""
     strings = []
     offset = 0
     while offset < len(rdata):
@@ -879,10 +886,13 @@ class Nameserver(NamedTuple):
         return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
 
     def scoped_address(self) -> tuple[str, int, int, int]:
-        """Returns what `connect` takes. Raises OSError where the scope id is of no interface."""
-        scope_id = self.scope_id
-        index = int(scope_id) if scope_id.isdigit() else socket.if_nametoindex(scope_id)
-        return self.host, self.port, 0, index
+        """Returns what `connect` takes. Raises OSError."""
+        return self.host, self.port, 0, scope_index(self.scope_id)
+
+
+def scope_index(scope_id: str) -> int:
+    """Returns the number of the interface of a scope id. Raises OSError where there is none."""
+    return int(scope_id) if scope_id.isdigit() else socket.if_nametoindex(scope_id)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -1427,10 +1437,10 @@ class Sockets:
 
     def flush_soon(self) -> None:
         """Has `flush` called at the end of this step, if any look-up waits for it."""
-        if (self.queue or self.gate or self.outbox) and not self.is_flush_due:
-            if not self.poller.loop.is_closed():
-                self.is_flush_due = True
-                self.poller.loop.call_soon(self.flush)
+        is_needed = (self.queue or self.gate or self.outbox) and not self.is_flush_due
+        if is_needed and not self.poller.loop.is_closed():
+            self.is_flush_due = True
+            self.poller.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Sends what is queued, as far as there is room, and then lets look-ups pass the gate."""
@@ -1591,7 +1601,7 @@ class LookUp:
         return self.woken
 
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
-        """Asks a set, until each question has its outcome, all nameservers are out or time is up."""
+        """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout, self.nameservers = timeout, nameservers
         self.put(self.led)
         if self.in_set and self.error is None:
@@ -1701,10 +1711,10 @@ class LookUp:
         # What is remembered says something of the nameserver, not of the name or of this machine.
         is_silent = self.failing.replies[nameserver] == query.replies
         is_fault = failure.error is ResolverTimeout and is_silent
-        if is_fault or (cause is not None and cause.errno not in OWN_ERRORS):
-            if self.failing.failed(nameserver, self.sockets.poller.loop.time()):
-                text = 'nameserver %s %s (%s): for %s s it is asked last'
-                self.log(logging.WARNING, text, nameserver, failure.what, question, FAILING_FOR)
+        is_fault = is_fault or (cause is not None and cause.errno not in OWN_ERRORS)
+        if is_fault and self.failing.failed(nameserver, self.sockets.poller.loop.time()):
+            text = 'nameserver %s %s (%s): for %s s it is asked last'
+            self.log(logging.WARNING, text, nameserver, failure.what, question, FAILING_FOR)
 
     def conclude(self) -> None:
         """Ends the questions that are left when no set is."""
@@ -1840,12 +1850,18 @@ class Cache:
         self.in_flight.clear()
 
 
-GetHost = Callable[[bytes, int], Awaitable[Any]]
-GetNameservers = Callable[[bytes], AsyncGenerator[tuple[Any, ...], None]]
+GetHost = Callable[[bytes, TYPES], Awaitable[Any]]
+GetNameservers = Callable[[bytes], AsyncIterator[tuple[Any, ...]]]
 TransformFqdn = Callable[[bytes], bytes]
 
 
-def check_types(qtype: Any) -> tuple[int, ...]:
+class Resolve(Protocol):
+    """The type of `resolve`, and of what may stand in its place."""
+
+    def __call__(self, name: str, qtype: Any, /) -> Awaitable[tuple[Any, ...]]: ...
+
+
+def check_types(qtype: Any) -> tuple[TYPES, ...]:
     """Returns the record types that are asked for. Raises ValueError."""
     if type(qtype) is TYPES:
         return (qtype,)
@@ -1863,7 +1879,7 @@ def check_types(qtype: Any) -> tuple[int, ...]:
 
 
 def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
-    """Returns the timeout and the nameservers of a set that a hook yielded. Raises ResolverError."""
+    """Returns the timeout and the nameservers of a set from a hook. Raises ResolverError."""
     try:
         timeout, *nameservers = given
         if not 0 <= timeout < math.inf:
@@ -1963,7 +1979,7 @@ class LoopResolver:
         qtype: Any,
         records: tuple[Value, ...],
         fqdns: list[bytes],
-        qtypes: tuple[int, ...],
+        qtypes: tuple[TYPES, ...],
         expires_at: float,
     ) -> None:
         """Remembers records until an answer expires or a file on the way is to be checked again."""
@@ -1976,7 +1992,7 @@ class LoopResolver:
             used = [key for key in keys if key in self.cache.answers]
             self.cache.remember(name, qtype, Shortcut(used, records, now, until))
 
-    async def find(self, fqdn: bytes, qtypes: Sequence[int]) -> dict[int, Answer | Failures]:
+    async def find(self, fqdn: bytes, qtypes: Sequence[TYPES]) -> dict[int, Answer | Failures]:
         """Returns the outcomes for a name by record type, following its aliases.
 
         One may be missing: if another decides for both, or if there are records of the other type.
@@ -1984,7 +2000,7 @@ class LoopResolver:
         """
         as_asked = fqdn
         outcomes: dict[int, Answer | Failures] = {}
-        aliases: dict[int, Answer] = {}
+        aliases: dict[TYPES, Answer] = {}
         has_records = False
         while True:
             found: dict[int, Any] = {}
@@ -2011,7 +2027,7 @@ class LoopResolver:
             qtypes = [qtype for qtype in aliases if aliases[qtype].aliases[-1] == fqdn]
 
     async def look_up(
-        self, fqdn: bytes, qtypes: Iterable[int], has_records: bool
+        self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool
     ) -> dict[int, Answer | Failures]:
         """Returns what the cache has of a name, and asks the rest or follows those that ask it."""
         now = self.loop.time()
@@ -2043,11 +2059,11 @@ class LoopResolver:
             raise
         finally:
             self.cache.leave(look_up)
-        for qtype, outcome in look_up.outcomes.items():
+        for each, outcome in look_up.outcomes.items():
             if isinstance(outcome, Exception):
                 look_up.outcomes.clear()
                 raise outcome.with_traceback(None)
-            outcomes[qtype] = outcome
+            outcomes[each] = outcome
         return outcomes
 
     async def ask(self, look_up: LookUp) -> None:
@@ -2096,7 +2112,7 @@ class LoopResolver:
                 unasked.remove(nameserver)
                 yield timeout, (nameserver,)
 
-    async def ask_host(self, fqdn: bytes, qtypes: Iterable[int]) -> dict[int, Answer]:
+    async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[int, Answer]:
         """Returns what the hosts file or get_host has of a name, by record type."""
         found: dict[int, Answer] = {}
         for qtype in qtypes:
@@ -2122,7 +2138,7 @@ class LoopResolver:
         return found
 
 
-def resolve_literal(name: str, literal: Address, qtypes: tuple[int, ...]) -> tuple[Value, ...]:
+def resolve_literal(name: str, literal: Address, qtypes: tuple[TYPES, ...]) -> tuple[Value, ...]:
     if any(qtype in ADDRESSES and isinstance(literal, ADDRESSES[qtype][1]) for qtype in qtypes):
         return (literal,)
     what = f'this is an IPv{literal.version} address, which has nothing else'
@@ -2138,7 +2154,7 @@ def Resolver(  # noqa: N802
     timeout: float | None = None,
     max_sockets: int = 256,
     max_cache_size: int = 10_000,
-) -> tuple[Callable[[str, Any], Awaitable[tuple[Any, ...]]], Callable[[], None]]:
+) -> tuple[Resolve, Callable[[], None]]:
     """Returns two functions, `resolve` and `clear_cache`, with a cache of their own.
 
     May be called with no loop running.
@@ -2192,8 +2208,9 @@ def Resolver(  # noqa: N802
         with `expires_at` in seconds of `loop.time()`.
 
         Raises DoesNotExist where there are none (RFC 2308), TemporaryResolverError where no
-        nameserver gave an answer, InvalidName before anything is sent; all are ResolverError. Raises
-        TypeError or ValueError for an argument that is no str or no type, and what a hook raises.
+        nameserver gave an answer, InvalidName before anything is sent: all are ResolverError.
+        Raises TypeError or ValueError for an argument that is no str or no type, and what a hook
+        raises.
         """
         loop = asyncio.get_running_loop()
         resolver = in_loop.get(loop) or start(loop)
@@ -2211,6 +2228,127 @@ def Resolver(  # noqa: N802
             resolver.cache.clear()
 
     return resolve, clear_cache
+
+
+# --- getaddrinfo ----------------------------------------------------------------------------------
+
+FAMILIES = {TYPES.AAAA: socket.AF_INET6, TYPES.A: socket.AF_INET}
+GAI_ERRORS: dict[type[ResolverError], int] = {  # the first that fits
+    NoRecords: getattr(socket, 'EAI_NODATA', socket.EAI_NONAME),
+    DoesNotExist: socket.EAI_NONAME,
+    InvalidName: socket.EAI_NONAME,
+    TemporaryResolverError: socket.EAI_AGAIN,
+    ResolverError: socket.EAI_FAIL,
+}
+
+
+async def getaddrinfo(
+    resolve: Resolve,
+    host: bytes | str | None,
+    port: bytes | str | int | None,
+    *,
+    family: int = 0,
+    type: int = 0,  # noqa: A002
+    proto: int = 0,
+    flags: int = 0,
+) -> list[tuple[Any, ...]]:
+    """Returns what `loop.getaddrinfo` returns, with the names looked up by `resolve`.
+
+    With `loop.getaddrinfo = functools.partial(getaddrinfo, resolve)`, all that connects on a loop
+    of asyncio uses it. The C library does what needs no look-up: no host, IP addresses in any
+    spelling, services, and the errors for a bad family, type, service or flag. It also differs:
+
+    - AI_ADDRCONFIG: a family of which this machine has no address but loopback's is not asked for,
+      unless it has none of either. The C library may ignore the flag for names of the hosts file.
+    - AI_CANONNAME: the name is the one given, not the end of the search list or of aliases.
+    - AI_V4MAPPED, AI_ALL and AI_IDN have no effect on names. A name beyond ASCII is always encoded.
+    - IPv6 comes first if there is a route to its first address, else last; within a family the
+      order is that of the reply. The C library sorts by all rules of RFC 6724 §6.
+    - `localhost` has an address of each family that is asked for alone, also where the hosts file
+      has none. An address that stands in the hosts file twice for a name is given once.
+    - An IP address with a final dot is that address.
+
+    Raises socket.gaierror, with the ResolverError as its cause: EAI_NONAME for a name that does not
+    exist or cannot, EAI_NODATA for one without addresses, EAI_AGAIN for a temporary error, EAI_FAIL
+    for a reply that is of no use. Raises TypeError for a host that is not str, bytes or None.
+    """
+    name = host.decode('utf-8', 'replace') if isinstance(host, bytes) else host
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f'host is str, bytes or None, not {host!r}')
+    is_asked = name is not None and not flags & socket.AI_NUMERICHOST
+    if name is None or not is_asked or name[:1].isdigit() or ':' in name:
+        try:
+            numeric = flags | socket.AI_NUMERICHOST
+            return socket.getaddrinfo(name, port, family, type, proto, numeric)
+        except UnicodeError as error:
+            if not is_asked:
+                raise socket.gaierror(socket.EAI_NONAME, f'{name!r} is no IP address') from error
+        except socket.gaierror as error:
+            if not is_asked or error.errno != socket.EAI_NONAME:
+                raise
+    now = int(asyncio.get_running_loop().time())
+    qtypes = [qtype for qtype, known in FAMILIES.items() if family in (socket.AF_UNSPEC, known)]
+    if not qtypes:
+        raise socket.gaierror(socket.EAI_FAMILY, f'{family!r} is not a family that names have')
+    plain = flags & ~(socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
+    entries = {qtype: find_entries(qtype, port, type, proto, plain) for qtype in qtypes}
+    if flags & socket.AI_ADDRCONFIG:
+        configured = [qtype for qtype in qtypes if is_configured(qtype, now)]
+        if family and not configured:
+            raise socket.gaierror(socket.EAI_NONAME, f'{name}: this machine has no such addresses')
+        qtypes = configured or qtypes
+    try:
+        found = await resolve(str(name), tuple(qtypes) if len(qtypes) > 1 else qtypes[0])
+    except ResolverError as error:
+        code = next(code for known, code in GAI_ERRORS.items() if isinstance(error, known))
+        raise socket.gaierror(code, str(error)) from error
+    addresses = sorted(found, key=lambda address: -address.version)
+    if addresses[0].version > addresses[-1].version and not has_route(str(addresses[0]), now):
+        addresses.sort(key=lambda address: address.version)
+    infos: list[tuple[Any, ...]] = []
+    for address in addresses:
+        qtype = TYPES.A if address.version == 4 else TYPES.AAAA
+        text = socket.inet_ntop(FAMILIES[qtype], address.packed)
+        rest = () if qtype == A else (0, scope_index(address.scope_id or '0'))
+        for kind, protocol, number in entries[qtype]:
+            infos.append((FAMILIES[qtype], kind, protocol, '', (text, number, *rest)))
+    if flags & socket.AI_CANONNAME:
+        infos[0] = (*infos[0][:3], name, infos[0][4])
+    return infos
+
+
+@functools.lru_cache(maxsize=1000)
+def find_entries(
+    qtype: TYPES, port: Any, kind: int, proto: int, flags: int
+) -> list[tuple[Any, ...]]:
+    """Returns socket type, protocol and port of what the C library has for each address."""
+    flags |= socket.AI_NUMERICHOST
+    infos = socket.getaddrinfo(LOOPBACK[qtype], port, FAMILIES[qtype], kind, proto, flags)
+    return [(info[1], info[2], info[4][1]) for info in infos]
+
+
+@functools.lru_cache(maxsize=2)
+def is_configured(qtype: TYPES, _: int) -> bool:
+    """Tells whether this machine has an address of a family besides loopback's.
+
+    Here and below the last argument is the time in seconds, so that an answer is kept for one.
+    """
+    flags = socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG
+    try:
+        return bool(socket.getaddrinfo(LOOPBACK[qtype], None, FAMILIES[qtype], flags=flags))
+    except socket.gaierror:
+        return False
+
+
+@functools.lru_cache(maxsize=1000)
+def has_route(address: str, _: int) -> bool:
+    """Tells whether there is a route to an address of IPv6. Nothing is sent."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.connect((address, 9))
+    except OSError:
+        return False
+    return True
 
 
 # --- Command --------------------------------------------------------------------------------------
@@ -2264,12 +2402,14 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
+    json_help = 'print an object a line: name, type, value, ttl (null: never expires); name, error'
+    nameserver_help = 'to ask instead of those of resolv.conf; [IP]:PORT for IPv6; again for more'
     add('words', nargs='+', metavar='NAME', help='a name, or a record type in any case of letters')
     add('-4', dest='types', default=[], action='append_const', const='A', help='IPv4 alone')
     add('-6', dest='types', action='append_const', const='AAAA', help='IPv6 alone')
     add('--short', action='store_true', help='print the values alone')
-    add('--json', action='store_true', help='print an object a line: name, type, value, ttl (null: never expires), or name, error')  # fmt: skip
-    add('--nameserver', default=[], action='append', metavar='IP[:PORT]', help='to ask instead of those of resolv.conf; [IP]:PORT for IPv6')  # fmt: skip
+    add('--json', action='store_true', help=json_help)
+    add('--nameserver', default=[], action='append', metavar='IP[:PORT]', help=nameserver_help)
     add('--timeout', metavar='SECONDS', help='for each try (0.5)')
     add('-v', dest='verbose', action='store_true', help='print what is asked of which nameserver')
     add('--version', action='version', version=__version__)
@@ -2299,9 +2439,12 @@ def check_name(name: str, is_one_of_several: bool) -> None:
         raise ValueError(f'{name} is a URL: write the name in it, {host}')
     if found := re.fullmatch(r'\[(.*)\](?::\d+)?|([^:]+):\d+', name):
         raise ValueError(f'{name} is more than a name: write {found[1] or found[2]}')
-    if name in OTHER_TYPES or is_one_of_several and name.upper() in OTHER_TYPES:
+    if name in OTHER_TYPES or (is_one_of_several and name.upper() in OTHER_TYPES):
         types = ', '.join(TYPES.__members__)
-        raise ValueError(f'{name} is no type that can be asked for: write one of {types}, or {name}. with a final dot if it is a name')  # fmt: skip
+        raise ValueError(
+            f'{name} is no type that can be asked for: write one of {types}, or {name}. with a '
+            'final dot if it is a name'
+        )
 
 
 def parse_nameserver(word: str) -> tuple[str, int]:
@@ -2328,7 +2471,7 @@ def parse_timeout(word: str) -> float:
     return seconds
 
 
-def resolver_of(options: Any) -> Callable[[str, Any], Awaitable[tuple[Any, ...]]]:
+def resolver_of(options: Any) -> Resolve:
     if not options.nameservers:
         return Resolver(timeout=options.timeout)[0]
 
