@@ -2265,8 +2265,9 @@ async def getaddrinfo(
     - IPv6 comes first if there is a route to its first address, else last; within a family the
       order is that of the reply. The C library sorts by all rules of RFC 6724 §6.
     - `localhost` has an address of each family that is asked for alone, also where the hosts file
-      has none. An address that stands in the hosts file twice for a name is given once.
-    - An IP address with a final dot is that address.
+      has none. Of the hosts file, an address with a scope id and a name that is given with a final
+      dot are found too, and an address that stands there twice for a name is given once.
+    - An IP address with a final dot is that address. No host raises a UnicodeError.
 
     Raises socket.gaierror, with the ResolverError as its cause: EAI_NONAME for a name that does not
     exist or cannot, EAI_NODATA for one without addresses, EAI_AGAIN for a temporary error, EAI_FAIL
@@ -2290,7 +2291,7 @@ async def getaddrinfo(
     qtypes = [qtype for qtype, known in FAMILIES.items() if family in (socket.AF_UNSPEC, known)]
     if not qtypes:
         raise socket.gaierror(socket.EAI_FAMILY, f'{family!r} is not a family that names have')
-    plain = flags & ~(socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
+    plain = flags & ~int(socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
     entries = {qtype: find_entries(qtype, port, type, proto, plain) for qtype in qtypes}
     if flags & socket.AI_ADDRCONFIG:
         configured = [qtype for qtype in qtypes if is_configured(qtype, now)]

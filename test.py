@@ -7,10 +7,12 @@ import copy
 import decimal
 import errno
 import fractions
+import functools
 import gc
 import inspect
 import ipaddress
 import itertools
+import json
 import logging
 import math
 import os
@@ -25,6 +27,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import textwrap
 import threading
 import time
@@ -5248,6 +5251,253 @@ def test_a_thousand_names_at_once_from_a_real_nameserver(nsd, loop_factory):
     run(scenario(), loop_factory)
 
 
+# --- getaddrinfo --------------------------------------------------------------------------------------------------------------------------------
+
+STREAM = {'type': socket.SOCK_STREAM}
+C_HOSTS = """
+127.0.0.1 localhost
+::1 localhost
+192.0.2.1 both.test alias.test
+2001:db8::1 both.test
+192.0.2.4 FOUR.test
+2001:db8::6 six.test
+fe80::1%lo scoped.test
+192.0.2.7 many.test
+192.0.2.8 many.test
+192.0.2.5 xn--bcher-kva.test
+::ffff:192.0.2.9 mapped.test
+"""
+# What both are asked, beside each other; where they differ, why: the difference is named in the docstring.
+CALLS = [
+    *[((host, 80), STREAM, '') for host in ('four.test', 'FOUR.Test', 'six.test', 'many.test', 'localhost', 'mapped.test', 'bücher.test')],
+    *[((host, 80), STREAM, '') for host in (b'four.test', b'192.0.2.1', None)],
+    *[((host, 80), STREAM, '') for host in ('127.0.0.1', '127.1', '0x7f.1', '2130706433', '::1', '::ffff:1.2.3.4', 'fe80::1%lo', 'fe80::1%1', '2001:DB8::1')],
+    (('both.test', 80), STREAM, 'order'),
+    (('192.0.2.1.', 80), STREAM, 'final dot'),
+    (('four.test.', 80), STREAM, 'found in the hosts file'),
+    (('scoped.test', 80), STREAM, 'found in the hosts file'),
+    *[(('four.test', port), STREAM, '') for port in (None, 0, 65535, '80', b'80', 'http', 'https', '')],
+    *[(('four.test', port), {}, '') for port in (80, 'http', 'domain')],
+    *[(('192.0.2.1', port), {}, '') for port in (80, 'http', None)],
+    *[(('both.test', 80), {'family': family, **STREAM}, '') for family in (socket.AF_INET, socket.AF_INET6)],
+    *[(('four.test', 80), {'type': kind}, '') for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW, 0)],
+    *[(('four.test', 80), {'proto': proto}, '') for proto in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)],
+    (('four.test', 80), {'type': socket.SOCK_STREAM, 'proto': socket.IPPROTO_UDP}, ''),
+    *[(('four.test', 80), {'flags': flags, **STREAM}, '') for flags in (socket.AI_NUMERICSERV, socket.AI_PASSIVE, socket.AI_ADDRCONFIG)],
+    (('many.test', 80), {'flags': socket.AI_CANONNAME, **STREAM}, ''),
+    *[((host, 80), {'flags': socket.AI_CANONNAME, **STREAM}, 'canonical name') for host in ('four.test', 'alias.test')],
+    ((None, 80), {'flags': socket.AI_PASSIVE, **STREAM}, ''),
+    # errors
+    *[((host, 80), {'flags': socket.AI_NUMERICHOST}, '') for host in ('four.test', 'localhost', '')],
+    (('127.1', 80), {'flags': socket.AI_NUMERICHOST, **STREAM}, ''),
+    *[((host, port), {}, '') for host, port in ((None, None), ('four.test', 'nosuch'), ('four.test', -1), ('192.0.2.1', 'nosuch'), ('nosuch.test', 80), ('', 80))],
+    (('four.test', 'http'), {'flags': socket.AI_NUMERICSERV}, ''),
+    *[(('four.test', 80), {'family': family}, '') for family in (socket.AF_UNIX, 99)],
+    *[(('192.0.2.1', 80), {'family': family}, '') for family in (socket.AF_UNIX, socket.AF_INET6)],
+    (('::1', 80), {'family': socket.AF_INET}, ''),
+    (('four.test', 80), {'type': 99}, ''),
+    (('four.test', 80), {'proto': 99}, ''),
+    (('four.test', 80), {'flags': 1 << 20}, ''),
+    *[((host, 80), {}, 'UnicodeError') for host in ('a..b', 'a' * 64, '\ud800')],
+    (('a b', 80), {}, ''),
+]  # fmt: skip
+
+
+def outcome_of(call):
+    try:
+        infos = call()
+        return [[int(info[0]), int(info[1]), info[2], info[3], list(info[4])] for info in infos]
+    except (OSError, UnicodeError) as error:
+        return f'{type(error).__name__} {getattr(error, "errno", None)}'
+
+
+def print_calls():
+    """For a process whose hosts file is that above: each call's outcome by the C library and by ours."""
+    resolve, _ = Resolver()
+    for args, options, _ in CALLS:
+        theirs = outcome_of(lambda args=args, options=options: socket.getaddrinfo(*args, **options))
+        ours = outcome_of(lambda args=args, options=options: asyncio.run(m.getaddrinfo(resolve, *args, **options)))
+        print(json.dumps([theirs, ours]))
+
+
+class TestGetaddrinfo:
+    """`getaddrinfo`, section 12 of the contract."""
+
+    def test_it_gives_what_the_c_library_gives_but_for_what_its_docstring_names(self, tmp_path):
+        (tmp_path / 'hosts').write_text(C_HOSTS)
+        (tmp_path / 'resolv.conf').write_text('nameserver 127.0.0.1\noptions timeout:1 attempts:1\n')
+        mounts = [f'mount --bind {tmp_path}/{name} /etc/{name}' for name in ('hosts', 'resolv.conf')]
+        run_ = f'{shlex.quote(sys.executable)} {shlex.quote(str(HERE / "test.py"))} calls'
+        command = ' && '.join(['mount --make-rprivate /', *mounts, run_])
+        done = subprocess.run(['unshare', '--mount', 'sh', '-c', command], capture_output=True, text=True, timeout=100, cwd=HERE)
+        if 'unshare' in done.stderr or 'mount:' in done.stderr:
+            needs_what_is_missing(f'root and mount namespaces: {done.stderr}')
+        assert done.returncode == 0, done.stderr
+        lines = done.stdout.splitlines()
+        assert len(lines) == len(CALLS) >= 60
+        for (args, options, difference), line in zip(CALLS, lines, strict=True):
+            theirs, ours = json.loads(line)
+            call = f'{args} {options}: {theirs} {ours}'
+            if difference == 'order':
+                assert sorted(theirs) == sorted(ours), call
+            elif difference == 'canonical name':
+                assert (ours[0][3], [info[4] for info in ours]) == (args[0], [info[4] for info in theirs]), call
+            elif difference == 'final dot':
+                assert ours == [[2, 1, 6, '', ['192.0.2.1', 80]]], call
+            elif difference == 'found in the hosts file':
+                assert (theirs, len(ours), isinstance(ours, list)) == (f'gaierror {socket.EAI_AGAIN}', 1, True), call
+            elif difference == 'UnicodeError':
+                assert ours == f'gaierror {socket.EAI_NONAME}', call
+            else:
+                assert theirs == ours, call
+
+    async def test_both_families_are_asked_for_in_one_look_up_without_a_task(self, nameserver, monkeypatch):
+        monkeypatch.setattr(m, 'has_route', lambda *_: True)
+        server = nameserver(after(0.1, by_type(a('192.0.2.1', '192.0.2.2'), a('2001:db8::1'))))
+        resolve, _ = resolver_for(server)
+        made = []
+        loop = asyncio.get_running_loop()
+        looking = asyncio.ensure_future(m.getaddrinfo(resolve, 'www.example.com', 443, **STREAM))
+        loop.set_task_factory(lambda loop, coroutine, **options: made.append(coroutine) or asyncio.Task(coroutine, loop=loop, **options))
+        infos = await looking
+        loop.set_task_factory(None)
+        assert infos == [
+            (socket.AF_INET6, socket.SOCK_STREAM, 6, '', ('2001:db8::1', 443, 0, 0)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('192.0.2.1', 443)),
+            (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('192.0.2.2', 443)),
+        ]
+        assert ([query[2] for query in server.queries], made) == ([1000, 1000], [])
+
+    @pytest.mark.parametrize(('family', 'asked'), [(socket.AF_INET, [1]), (socket.AF_INET6, [28]), (socket.AF_UNSPEC, [28, 1])])
+    async def test_what_is_asked_for_is_the_family(self, nameserver, family, asked):
+        server = nameserver(by_type(a('192.0.2.1'), a('2001:db8::1')))
+        resolve, _ = resolver_for(server)
+        infos = await m.getaddrinfo(resolve, 'www.example.com', 80, family=family, **STREAM)
+        assert len(infos) == len(asked)
+        assert [qtype for _, qtype, *_ in server.queries] == asked
+
+    async def test_ipv6_without_a_route_comes_last(self, nameserver, monkeypatch):
+        resolve, _ = resolver_for(nameserver(by_type(a('192.0.2.1'), a('2001:db8::1'))))
+        for route, families in ((True, [10, 2]), (False, [2, 10])):
+            monkeypatch.setattr(m, 'has_route', lambda *_, route=route: route)
+            infos = await m.getaddrinfo(resolve, 'www.example.com', 80, **STREAM)
+            assert [int(info[0]) for info in infos] == families
+
+    def test_a_route_is_found_without_a_datagram(self):
+        assert m.has_route('::1', 1)
+        assert not m.has_route('fe80::1', 1)  # which takes a scope id
+
+    @pytest.mark.parametrize(
+        ('configured', 'family', 'asked'),
+        [
+            ({1}, 0, [1]),
+            ({28}, 0, [28]),
+            ({1, 28}, 0, [28, 1]),
+            (set(), 0, [28, 1]),
+            ({1}, socket.AF_INET, [1]),
+            ({1}, socket.AF_INET6, None),
+        ],
+    )
+    async def test_addrconfig_asks_for_no_family_that_this_machine_has_not(self, nameserver, monkeypatch, configured, family, asked):
+        monkeypatch.setattr(m, 'is_configured', lambda qtype, _: qtype in configured)
+        server = nameserver(by_type(a('192.0.2.1'), a('2001:db8::1')))
+        resolve, _ = resolver_for(server)
+        call = m.getaddrinfo(resolve, 'www.example.com', 80, family=family, flags=socket.AI_ADDRCONFIG)
+        if asked is None:
+            with pytest.raises(socket.gaierror, match='no such addresses') as caught:
+                await call
+            assert caught.value.errno == socket.EAI_NONAME
+        else:
+            await call
+        assert [qtype for _, qtype, *_ in server.queries] == (asked or [])
+
+    def test_what_is_configured_is_what_the_c_library_says(self, monkeypatch):
+        m.is_configured.cache_clear()
+        answers = {socket.AF_INET: [()], socket.AF_INET6: socket.gaierror(socket.EAI_NONAME, 'no')}
+        monkeypatch.setattr(m.socket, 'getaddrinfo', lambda host, port, family, flags: raise_or(answers[family]))
+        assert (m.is_configured(TYPES.A, -1), m.is_configured(TYPES.AAAA, -1)) == (True, False)
+        m.is_configured.cache_clear()
+
+    @pytest.mark.parametrize(
+        ('reply_', 'code', 'cause'),
+        [
+            (nxdomain, socket.EAI_NONAME, m.NameDoesNotExist),
+            (nodata, socket.EAI_NODATA, m.NoRecords),
+            (servfail, socket.EAI_AGAIN, m.ResponseCodeError),
+            (silence, socket.EAI_AGAIN, m.ResolverTimeout),
+            (reply('? 5 IN CNAME b.example.', 'b.example. 5 IN CNAME www.example.com.'), socket.EAI_FAIL, m.AliasChainTooLong),
+        ],
+    )
+    async def test_errors_are_gaierrors_with_our_message(self, nameserver, reply_, code, cause):
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(nameserver(reply_), times=1))
+        with pytest.raises(socket.gaierror, match='^.*www.example.com AAAA, A: ') as caught:
+            await m.getaddrinfo(resolve, 'www.example.com', 80)
+        assert (caught.value.errno, type(caught.value.__cause__)) == (code, cause)
+        assert caught.value.strerror == str(caught.value.__cause__)
+
+    @pytest.mark.parametrize(('host', 'port'), [('www.example.com', 'nosuch'), ('a..b', 80), ('\ud800', 80), (b'\xff\xfe', 80), ('1' * 300, 80)])
+    async def test_nothing_is_sent_for_bad_input(self, nameserver, host, port):
+        server = nameserver(a('192.0.2.1'))
+        resolve, _ = resolver_for(server)
+        with pytest.raises(socket.gaierror):
+            await m.getaddrinfo(resolve, host, port)
+        assert server.queries == []
+
+    async def test_a_host_of_another_kind_is_a_type_error(self, clock):
+        with pytest.raises(TypeError, match='host is str, bytes or None, not 5'):
+            await m.getaddrinfo(Resolver()[0], 5, 80)
+
+    async def test_numerichost_asks_nothing_whatever_the_host(self, clock):
+        for host in ('www.example.com', 'a' * 64, 'localhost'):
+            with pytest.raises(socket.gaierror) as caught:
+                await m.getaddrinfo(None, host, 80, flags=socket.AI_NUMERICHOST)
+            assert caught.value.errno == socket.EAI_NONAME
+
+    async def test_a_name_that_begins_with_a_digit_is_asked_for(self, nameserver):
+        server = nameserver(by_type(a('192.0.2.1'), nodata))
+        resolve, _ = resolver_for(server)
+        assert len(await m.getaddrinfo(resolve, '3com.example', 80, **STREAM)) == 1
+        assert server.names == ['3com.example'] * 2
+
+    async def test_a_fake_in_place_of_resolve_is_enough(self, clock):
+        async def fake(name, qtype):
+            return (IPv4AddressExpiresAt('192.0.2.1', 0),)
+
+        assert [info[4] for info in await m.getaddrinfo(fake, 'www.example.com', 80, **STREAM)] == [('192.0.2.1', 80)]
+
+    async def test_what_a_hook_raises_and_cancellation_pass(self, nameserver):
+        async def get_host(fqdn, qtype):
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await m.getaddrinfo(Resolver(get_host=get_host)[0], 'www.example.com', 80)
+        resolve, _ = resolver_for(nameserver(silence))
+        with pytest.raises(TimeoutError) as caught:
+            async with asyncio.timeout(0.1):
+                await m.getaddrinfo(resolve, 'www.example.com', 80)
+        assert not isinstance(caught.value, socket.gaierror)
+
+    async def test_the_loop_of_asyncio_takes_it_as_its_own(self, nameserver):
+        server = nameserver(by_type(a('127.0.0.1'), nodata))
+        resolve, _ = resolver_for(server)
+        loop = asyncio.get_running_loop()
+        listening = await asyncio.start_server(lambda _, writer: writer.close(), '127.0.0.1', 0)
+        with unittest.mock.patch.object(loop, 'getaddrinfo', functools.partial(m.getaddrinfo, resolve)):
+            port = listening.sockets[0].getsockname()[1]
+            _, writer = await asyncio.open_connection('www.example.com', port)
+            writer.close()
+            await writer.wait_closed()
+        listening.close()
+        await listening.wait_closed()
+        assert server.names == ['www.example.com'] * 2
+
+
+def raise_or(value):
+    if isinstance(value, Exception):
+        raise value
+    return value
+
+
 # --- Command --------------------------------------------------------------------------------------------------------------------------------------
 
 
@@ -5468,27 +5718,28 @@ def test_the_command_in_this_process(nsd, capfd):
 # --- Types --------------------------------------------------------------------------------------------------------------------------------------
 
 TYPED = """
+import asyncio
 import ipaddress
-from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
 
 from aiodnsresolver import (
     TYPES,
     BytesExpiresAt,
     DoesNotExist,
     GetHost,
+    GetNameservers,
     IPv4AddressExpiresAt,
     IPv6AddressExpiresAt,
     Message,
     QuestionRecord,
+    Resolve,
     Resolver,
     ResponseCodeError,
+    getaddrinfo,
     pack,
     parse,
 )
-
-if TYPE_CHECKING:
-    from aiodnsresolver import Resolve
 
 
 async def get_host(fqdn: bytes, qtype: int) -> ipaddress.IPv4Address | None:
@@ -5499,15 +5750,35 @@ async def get_nameservers(fqdn: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
     yield 1.0, ('192.0.2.53', 53)
 
 
+async def iterate_nameservers(fqdn: bytes) -> AsyncIterator[tuple[float, tuple[str, int]]]:
+    yield 1.0, ('192.0.2.53', 53)
+
+
+async def fake(name: str, qtype: object) -> tuple[IPv4AddressExpiresAt, ...]:
+    return (IPv4AddressExpiresAt('192.0.2.1', 0),)
+
+
 hook: GetHost = get_host
+sets: GetNameservers = iterate_nameservers
+Resolver(get_nameservers=sets)
 resolve, clear_cache = Resolver(get_host=hook, get_nameservers=get_nameservers, max_sockets=10)
 
 
-async def use(resolve: 'Resolve', either: bool) -> float:
+async def connect(resolve: Resolve, host: str) -> list[tuple[Any, ...]]:
+    await resolve(host, TYPES.A)
+    return await getaddrinfo(resolve, host, 80)
+
+
+async def use(either: bool) -> float:
+    await connect(resolve, 'www.example.com')
+    await connect(fake, 'www.example.com')
     four: tuple[IPv4AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.A)
     six: tuple[IPv6AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.AAAA)
+    both: tuple[IPv4AddressExpiresAt | IPv6AddressExpiresAt, ...] = await resolve('www.example.com', (TYPES.A, TYPES.AAAA))
     txt: tuple[BytesExpiresAt, ...] = await resolve('www.example.com', TYPES.TXT)
-    plain = await resolve('www.example.com', 1)
+    plain: tuple[IPv4AddressExpiresAt, ...] = await resolve('www.example.com', 1)
+    a, b = await asyncio.gather(resolve('a.example', TYPES.A), resolve('b.example', TYPES.AAAA))
+    gathered: tuple[IPv4AddressExpiresAt, IPv6AddressExpiresAt] = a[0], b[0]
     address: ipaddress.IPv4Address = four[0]
     for found in await resolve('www.example.com', TYPES.A if either else TYPES.AAAA):
         print(found.expires_at, found.version)
@@ -5518,7 +5789,7 @@ async def use(resolve: 'Resolve', either: bool) -> float:
         print(error.rcode + 1)
     except DoesNotExist:
         pass
-    return six[0].expires_at + txt[0].expires_at + len(plain) + int(address)
+    return six[0].expires_at + txt[0].expires_at + len(plain) + int(address) + both[0].expires_at + gathered[0].expires_at
 """
 MISTYPED = """
 from aiodnsresolver import TYPES, IPv6AddressExpiresAt, Resolver
@@ -5526,8 +5797,14 @@ from aiodnsresolver import TYPES, IPv6AddressExpiresAt, Resolver
 resolve, clear_cache = Resolver(max_sockets='many')
 
 
+async def get_host(fqdn: bytes, qtype: int) -> str:
+    return '192.0.2.1'
+
+
 async def use() -> tuple[IPv6AddressExpiresAt, ...]:
     await clear_cache()
+    await resolve('x', 15)
+    Resolver(get_host=get_host)
     return await resolve('www.example.com', TYPES.A)
 """
 
@@ -5545,13 +5822,17 @@ def test_code_that_uses_what_is_installed_is_checked_for_its_types(checker, tmp_
     )
     assert typed.returncode == 0, typed.stdout
     assert mistyped.returncode == 1
-    assert [int(line) for line in re.findall(r'mistyped.py:(\d+).* error', mistyped.stdout)] == [4, 8, 9]
+    assert [int(line) for line in re.findall(r'mistyped.py:(\d+).* error', mistyped.stdout)] == [4, 12, 13, 14, 15]
 
 
 # --- aiohttp, and the README ------------------------------------------------------------------------------------------------------------------------
 
 README = (HERE / 'README.md').read_text()
-BLOCKS = re.findall(r'^```python\n(.*?)^```', README, re.MULTILINE | re.DOTALL)
+PAGES = ['README.md', *sorted(f'docs/{path.name}' for path in (HERE / 'docs').glob('*.md'))]
+
+
+def blocks_of(page):
+    return re.findall(r'^```python\n(.*?)^```', (HERE / page).read_text(), re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture(scope='session')
@@ -5596,61 +5877,13 @@ async def start_web(hosts, port=0):
 
 
 def test_the_version_is_one():
-    assert f"version='{m.__version__}'" in (HERE / 'setup.py').read_text()
+    assert f'version = "{m.__version__}"' in (HERE / 'pyproject.toml').read_text()
     assert f'## {m.__version__}\n' in (HERE / 'CHANGELOG.md').read_text()
 
 
 def test_the_readme_has_the_commands_that_ci_runs():
     assert "python -m pip install '.[test]' && python -m pytest" in README
     assert "python -m pip install '.[test]' && python -m pytest" in (HERE / '.ci' / 'run').read_text()
-
-
-def test_every_python_block_of_the_readme_runs(anything, families, capsys):
-    with every_nameserver_is(anything), contextlib.closing(asyncio.new_event_loop()) as loop:
-        try:
-            runner, _ = loop.run_until_complete(start_web(['127.0.0.1'], 80))
-        except PermissionError:
-            needs_what_is_missing('127.0.0.1:80 to bind to')
-        serving = threading.Thread(target=loop.run_forever)
-        with contextlib.closing(asyncio.new_event_loop()) as readme_loop:
-            shared = {}
-            serving.start()
-            try:
-                shared.update(readme_names('addresses_of'), Resolving=readme_names('Resolving')['Resolving'])
-                for block in BLOCKS:
-                    code = compile(block, 'README.md', 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-                    if code.co_flags & inspect.CO_COROUTINE:
-                        readme_loop.run_until_complete(eval(code, shared))
-                    else:
-                        exec(code, {'__name__': '__main__'} if 'async def main' in block else shared)
-            finally:
-                logging.getLogger('aiodnsresolver').setLevel(logging.NOTSET)
-                loop.call_soon_threadsafe(loop.stop)
-                serving.join()
-                loop.run_until_complete(runner.cleanup())
-    out = capsys.readouterr().out.splitlines()
-    assert len(BLOCKS) >= 9
-    assert out[0] == '127.0.0.1'
-    assert out.count('200') == 3  # aiohttp, tornado, httpx
-    assert '10.0.0.7' in ''.join(out)
-    assert any(line.startswith('nobody could say, later one may: www.example.com AAAA: ') for line in out)
-
-
-def readme_names(*names):
-    """What the block of the README that defines the first of these names defines, and what the others do; its main() is not run."""
-    found = {}
-    for name in names:
-        (block,) = [block for block in BLOCKS if re.search(rf'^(class|async def) {name}\b', block, re.MULTILINE)]
-        exec(re.sub(r'^(asyncio\.run|loop = ).*', '', block, flags=re.MULTILINE | re.DOTALL), found)
-    return found
-
-
-@pytest.fixture
-def families(monkeypatch):
-    """The module that the README has its readers save."""
-    module = types.ModuleType('families')
-    vars(module).update(readme_names('addresses_of'))
-    monkeypatch.setitem(sys.modules, 'families', module)
 
 
 def web_zone(query):
@@ -5683,133 +5916,252 @@ async def web(hosts=('127.0.0.1', '::1')):
         server.close()
 
 
+def block_with(page, text):
+    """What the one block of a page that has this text defines; its program is not run."""
+    (block,) = [block for block in blocks_of(page) if text in block]
+    found = {'__name__': 'block'}
+    exec(compile(block, page, 'exec'), found)
+    return found
+
+
+def integration(name):
+    return block_with('docs/integrations.md', f'class {name}(')[name]
+
+
+class TestDocuments:
+    @pytest.mark.parametrize('page', PAGES)
+    def test_every_python_block_runs(self, anything, capsys, page):
+        if page == 'docs/integrations.md':
+            return  # its programs are run below, in TestIntegrations
+        with every_nameserver_is(anything), contextlib.closing(asyncio.new_event_loop()) as loop:
+            shared = {'__name__': 'block'}
+            try:
+                for block in blocks_of(page):
+                    code = compile(block, page, 'exec', flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+                    if 'async def main' in block:
+                        exec(code, {'__name__': 'block'})
+                    elif code.co_flags & inspect.CO_COROUTINE:
+                        loop.run_until_complete(eval(code, shared))
+                    else:
+                        exec(code, shared)
+                loop.run_until_complete(asyncio.sleep(0))
+            finally:
+                logging.getLogger('aiodnsresolver').setLevel(logging.NOTSET)
+        assert capsys.readouterr().err == ''
+
+    @pytest.mark.parametrize('page', PAGES)
+    def test_links_between_pages_lead_somewhere(self, page):
+        text = (HERE / page).read_text()
+        for target in re.findall(r'\]\((?!http)([^)#]+)', text):
+            assert ((HERE / page).parent / target).exists(), target
+
+    def test_the_readme_fits_on_a_landing_page(self):
+        assert len(README.split()) <= 900
+
+    @pytest.mark.slow
+    def test_the_programs_are_checked_for_their_types(self, tmp_path):
+        for number, block in enumerate(blocks_of('docs/integrations.md')):
+            (tmp_path / f'program{number}.py').write_text(block)
+        done = subprocess.run([sys.executable, '-m', 'mypy', '--strict', '.'], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+
+
 async def web_scenario(use):
     async with web() as (server, port):
-        resolver = readme_names('AioHttpResolver')['AioHttpResolver'](get_host=no_host, get_nameservers=rounds(server))
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server))
+        resolver = integration('AioHttpResolver')(resolve)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0)) as session:
             await use(session, port, server)
         await resolver.close()
         await resolver.close()
 
 
-@pytest.mark.parametrize('loop_factory', LOOPS)
-@pytest.mark.parametrize(('name', 'expected'), [('both', '127.0.0.1|::1'), ('four', '127.0.0.1'), ('six', '::1'), ('half', '::1')])
-def test_aiohttp_gets_whichever_families_exist(families, loop_factory, name, expected):
-    async def use(session, port, server):
-        async with session.get(f'http://{name}.example:{port}/') as got:
-            assert re.fullmatch(f'hello {name}.example:{port} from ({expected})', await got.text())
-        assert sorted(qtype for _, qtype, *_ in server.queries if qtype == 28) == [28]
-
-    run(web_scenario(use), loop_factory)
+REACHED = [('both', r'127\.0\.0\.1|::1'), ('four', r'127\.0\.0\.1'), ('six', '::1'), ('half', '::1')]
+FAILED = [
+    ('nothing.example', socket.EAI_NONAME, 'nothing.example AAAA, A: does not exist: '),
+    ('broken.example', socket.EAI_AGAIN, 'broken.example AAAA, A: .* answered SERVFAIL'),
+    ('a' * 64 + '.example', socket.EAI_NONAME, '64 octets'),
+]
 
 
-@pytest.mark.parametrize('loop_factory', LOOPS)
-@pytest.mark.parametrize(
-    ('name', 'code', 'says'),
-    [
-        ('nothing.example', socket.EAI_NONAME, 'nothing.example A: does not exist: '),
-        ('broken.example', socket.EAI_AGAIN, 'broken.example A: .* answered SERVFAIL'),
-        ('a' * 64 + '.example', socket.EAI_NONAME, '64 octets'),
-    ],
-)
-def test_aiohttp_shows_our_message(families, loop_factory, name, code, says):
-    async def use(session, port, _):
-        with pytest.raises(aiohttp.ClientConnectorError, match=says) as caught:
-            await session.get(f'http://{name}:{port}/')
-        assert caught.value.os_error.errno == code
+class TestIntegrations:
+    """The programs of docs/integrations.md, with real clients and servers."""
 
-    run(web_scenario(use), loop_factory)
+    @pytest.mark.parametrize('loop_factory', LOOPS)
+    @pytest.mark.parametrize(('name', 'expected'), REACHED)
+    def test_aiohttp_gets_whichever_families_exist(self, loop_factory, name, expected):
+        async def use(session, port, server):
+            async with session.get(f'http://{name}.example:{port}/') as got:
+                assert re.fullmatch(f'hello {name}.example:{port} from ({expected})', await got.text())
+            assert sum(qtype == 28 for _, qtype, *_ in server.queries) == 1
+
+        run(web_scenario(use), loop_factory)
+
+    @pytest.mark.parametrize('loop_factory', LOOPS)
+    @pytest.mark.parametrize(('name', 'code', 'says'), FAILED)
+    def test_aiohttp_shows_our_message(self, loop_factory, name, code, says):
+        async def use(session, port, _):
+            with pytest.raises(aiohttp.ClientConnectorError, match=says) as caught:
+                await session.get(f'http://{name}:{port}/')
+            assert caught.value.os_error.errno == code
+
+        run(web_scenario(use), loop_factory)
+
+    @pytest.mark.parametrize('loop_factory', LOOPS)
+    def test_five_hundred_requests_of_aiohttp_at_once_some_of_them_cancelled(self, loop_factory):
+        async def use(session, port, server):
+            async def get(wait):
+                async with session.get(f'http://both.example:{port}/?wait={wait}') as got:
+                    return await got.text()
+
+            tasks = [asyncio.ensure_future(get(0.2)) for _ in range(500)]
+            await asyncio.sleep(0.001)
+            for task in tasks[::10]:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert sum(isinstance(result, str) for result in results) == 450
+            assert len(server.queries) <= 4
+
+        run(web_scenario(use), loop_factory)
+
+    @pytest.mark.parametrize('loop_factory', LOOPS)
+    def test_many_sessions_of_aiohttp_share_a_resolver(self, loop_factory):
+        async def main():
+            async with web() as (server, port):
+                resolver = integration('AioHttpResolver')(Resolver(get_host=no_host, get_nameservers=rounds(server))[0])
+                for _ in range(3):
+                    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)) as session:
+                        for _ in range(2):
+                            async with session.get(f'http://both.example:{port}/') as got:
+                                assert got.status == 200
+                assert len(server.queries) == 2  # one a family, though each session that ended closed its connector
+
+        run(main(), loop_factory)
+
+    @pytest.mark.parametrize('loop_factory', LOOPS)
+    def test_tornado_gets_whichever_families_exist_and_our_message(self, loop_factory):
+        async def main():
+            async with web() as (server, port):
+                resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server))
+                resolver = integration('TornadoResolver')(resolve=resolve)
+                client = tornado.simple_httpclient.SimpleAsyncHTTPClient(force_instance=True, max_clients=500, resolver=resolver)
+                try:
+                    for name, expected in REACHED:
+                        got = await client.fetch(f'http://{name}.example:{port}/')
+                        assert re.fullmatch(f'hello {name}.example:{port} from ({expected})', got.body.decode())
+                    asked = len(server.queries)
+                    many = await asyncio.gather(*(client.fetch(f'http://both.example:{port}/') for _ in range(500)))
+                    assert [got.code for got in many] == [200] * 500
+                    assert len(server.queries) == asked
+                    for name, code, says in FAILED[:2]:
+                        with pytest.raises(socket.gaierror, match=says) as caught:
+                            await client.fetch(f'http://{name}:{port}/')
+                        assert caught.value.errno == code
+                finally:
+                    client.close()
+
+        run(main(), loop_factory)
+
+    @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
+    def test_a_loop_that_resolves_serves_httpx_and_streams(self, loop):
+        server = None
+
+        async def get_nameservers(_):
+            yield 5, server.at
+
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+
+        async def main():
+            nonlocal server
+            if loop == 'asyncio':
+                asyncio.get_running_loop().getaddrinfo = functools.partial(m.getaddrinfo, resolve)
+            async with web() as (server, port), httpx.AsyncClient(trust_env=False) as client:
+                for host, expected in REACHED:
+                    got = await client.get(f'http://{host}.example:{port}/')
+                    assert re.fullmatch(f'hello {host}.example:{port} from ({expected})', got.text)
+                    _, writer = await asyncio.open_connection(f'{host}.example', port)
+                    assert re.fullmatch(expected, writer.get_extra_info('peername')[0])
+                    writer.close()
+                    await writer.wait_closed()
+                with pytest.raises(httpx.ConnectError, match='nothing.example .*: does not exist'):
+                    await client.get(f'http://nothing.example:{port}/')
+                with pytest.raises(socket.gaierror, match='nothing.example .*: does not exist'):
+                    await asyncio.open_connection('nothing.example', port)
+                expected = {f'{host}.example' for host in ('both', 'four', 'six', 'half', 'nothing')}
+                assert {query[0].lower() for query in server.queries} == expected
+
+        run(main(), asyncio.new_event_loop if loop == 'asyncio' else lambda: integration('ResolvingLoop')(resolve))
+
+    @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
+    def test_redis_and_postgresql_are_connected_by_name(self, loop, anything, redis_server, postgresql, capsys):
+        main = block_with('docs/integrations.md', 'asyncpg')['main']
+        url = f'postgresql://postgres@db.example:{postgresql}/postgres'
+        with every_nameserver_is(anything):
+            resolve, _ = Resolver()
+            loop_factory = asyncio.new_event_loop if loop == 'asyncio' else lambda: integration('ResolvingLoop')(resolve)
+            run(main('cache.example', redis_server, url), loop_factory)
+        assert capsys.readouterr().out == "redis: b'hello'\nPostgreSQL: hello\n"
+
+    def test_fastapi_takes_resolve_by_its_annotation(self, anything):
+        found = block_with('docs/integrations.md', 'FastAPI')
+        app = found['app']
+
+        async def fake(name, qtype):
+            return (IPv4AddressExpiresAt('192.0.2.1', 0),)
+
+        async def scenario():
+            transport = httpx.ASGITransport(app=app)
+            async with httpx.AsyncClient(transport=transport, base_url='http://test') as client:
+                with every_nameserver_is(anything):
+                    assert (await client.get('/addresses/www.example.com')).json() == ['127.0.0.1']
+                app.dependency_overrides[found['get_resolve']] = lambda: fake
+                assert (await client.get('/addresses/www.example.com')).json() == ['192.0.2.1']
+
+        run(scenario())
 
 
-@pytest.mark.parametrize('loop_factory', LOOPS)
-def test_five_hundred_requests_of_aiohttp_at_once_some_of_them_cancelled(families, loop_factory):
-    async def use(session, port, server):
-        async def get(wait):
-            async with session.get(f'http://both.example:{port}/?wait={wait}') as got:
-                return await got.text()
-
-        tasks = [asyncio.ensure_future(get(0.2)) for _ in range(500)]
-        await asyncio.sleep(0.001)
-        for task in tasks[::10]:
-            task.cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert sum(isinstance(result, str) for result in results) == 450
-        assert len(server.queries) <= 4
-
-    run(web_scenario(use), loop_factory)
+@pytest.fixture(scope='session')
+def redis_server(tmp_path_factory):
+    port = free_port()
+    command = [program('redis-server'), '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--dir', str(tmp_path_factory.mktemp('redis'))]
+    with serving(command, port):
+        yield port
 
 
-@pytest.mark.parametrize('loop_factory', LOOPS)
-def test_many_sessions_of_aiohttp_share_a_resolver(families, loop_factory):
-    async def main():
-        async with web() as (server, port):
-            resolver = readme_names('AioHttpResolver')['AioHttpResolver'](get_host=no_host, get_nameservers=rounds(server))
-            for _ in range(3):
-                async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False)) as session:
-                    for _ in range(2):
-                        async with session.get(f'http://both.example:{port}/') as got:
-                            assert got.status == 200
-            assert len(server.queries) == 2  # one a family, though each session that ended closed its connector
-            await resolver.close()
-
-    run(main(), loop_factory)
-
-
-@pytest.mark.parametrize('loop_factory', LOOPS)
-def test_tornado_gets_whichever_families_exist_and_our_message(families, loop_factory):
-    async def main():
-        async with web() as (server, port):
-            resolver = readme_names('TornadoResolver')['TornadoResolver'](get_host=no_host, get_nameservers=rounds(server))
-            client = tornado.simple_httpclient.SimpleAsyncHTTPClient(force_instance=True, max_clients=500, resolver=resolver)
-            try:
-                for name, expected in (('both', '127.0.0.1|::1'), ('four', '127.0.0.1'), ('six', '::1'), ('half', '::1')):
-                    got = await client.fetch(f'http://{name}.example:{port}/')
-                    assert re.fullmatch(f'hello {name}.example:{port} from ({expected})', got.body.decode())
-                asked = len(server.queries)
-                many = await asyncio.gather(*(client.fetch(f'http://both.example:{port}/') for _ in range(500)))
-                assert [got.code for got in many] == [200] * 500
-                assert len(server.queries) == asked
-                for name, code in (('nothing', socket.EAI_NONAME), ('broken', socket.EAI_AGAIN)):
-                    with pytest.raises(socket.gaierror, match=f'{name}.example A: ') as caught:
-                        await client.fetch(f'http://{name}.example:{port}/')
-                    assert caught.value.errno == code
-            finally:
-                client.close()
-                resolver.close()
-                resolver.close()
-
-    run(main(), loop_factory)
+@pytest.fixture(scope='session')
+def postgresql():
+    """A PostgreSQL on a free port; not as root, with which it does not run."""
+    binaries = sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin'))
+    initdb = shutil.which('initdb', path=os.pathsep.join(map(str, binaries))) or shutil.which('initdb') or needs_what_is_missing('the program initdb')
+    user = {'user': 'postgres'} if os.getuid() == 0 else {}
+    directory, port = pathlib.Path(tempfile.mkdtemp(prefix='aiodnsresolver-')), free_port()
+    try:
+        if user:
+            shutil.chown(directory, 'postgres')
+        data = str(directory / 'data')
+        call = [initdb, '--pgdata', data, '--username', 'postgres', '--auth', 'trust', '--no-sync']
+        subprocess.run(call, check=True, capture_output=True, cwd=directory, **user)
+        server = [str(pathlib.Path(initdb).with_name('postgres')), '-D', data, '-p', str(port), '-h', '127.0.0.1', '-k', str(directory)]
+        with serving(server, port, cwd=directory, **user):
+            yield port
+    finally:
+        shutil.rmtree(directory)
 
 
-@pytest.mark.parametrize('name', ['ResolvingLoop', 'ResolvingUvloop'])
-def test_a_loop_that_resolves_serves_httpx_and_streams(families, name):
-    server = None
-
-    async def get_nameservers(_):
-        yield 5, server.at
-
-    def loop_factory():
-        return readme_names('addresses_of', 'Resolving', name)[name](get_host=no_host, get_nameservers=get_nameservers)
-
-    async def main():
-        nonlocal server
-        async with web() as (server, port), httpx.AsyncClient(trust_env=False) as client:
-            for host, expected in (('both', '127.0.0.1|::1'), ('four', '127.0.0.1'), ('six', '::1'), ('half', '::1')):
-                got = await client.get(f'http://{host}.example:{port}/')
-                assert re.fullmatch(f'hello {host}.example:{port} from ({expected})', got.text)
-                _, writer = await asyncio.open_connection(f'{host}.example', port)
-                assert re.fullmatch(expected, writer.get_extra_info('peername')[0])
-                writer.close()
-                await writer.wait_closed()
-            with pytest.raises(httpx.ConnectError, match='nothing.example A: does not exist'):
-                await client.get(f'http://nothing.example:{port}/')
-            with pytest.raises(socket.gaierror, match='nothing.example A: does not exist'):
-                await asyncio.open_connection('nothing.example', port)
-            assert {query[0].lower() for query in server.queries} == {
-                f'{host}.example' for host in ('both', 'four', 'six', 'half', 'nothing')
-            }
-
-    run(main(), loop_factory)
+@contextlib.contextmanager
+def serving(command, port, **options):
+    """A server in a process of its own, from when it accepts connections."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
+        try:
+            for _ in range(200):
+                with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port), 1):
+                    break
+                time.sleep(0.05)
+            else:
+                pytest.fail(f'{command} does not answer')
+            yield
+        finally:
+            process.terminate()
 
 
 # --- The fuzzer: python test.py fuzz SECONDS -----------------------------------------------------------------------------------------
@@ -5837,4 +6189,7 @@ def fuzz(seconds):
 
 
 if __name__ == '__main__':
-    fuzz(int(sys.argv[2]))
+    if sys.argv[1] == 'calls':
+        print_calls()
+    else:
+        fuzz(int(sys.argv[2]))

@@ -3,7 +3,7 @@ import enum
 import ipaddress
 import socket
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, overload, type_check_only
 
 from typing_extensions import disjoint_base
@@ -29,6 +29,7 @@ __all__ = [
     'NoRecords',
     'PointerLoop',
     'QuestionRecord',
+    'Resolve',
     'Resolver',
     'ResolverError',
     'ResolverTimeout',
@@ -36,6 +37,7 @@ __all__ = [
     'ResponseCodeError',
     'TemporaryResolverError',
     'TransformFqdn',
+    'getaddrinfo',
     'mix_case',
     'pack',
     'parse',
@@ -122,25 +124,29 @@ else:
         expires_at: float
         def __new__(cls, value: bytes, expires_at: float) -> BytesExpiresAt: ...
 
-GetHost: TypeAlias = Callable[[bytes, int], Awaitable[Any]]
-GetNameservers: TypeAlias = Callable[[bytes], AsyncGenerator[tuple[Any, ...]]]
+_IP: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Address: TypeAlias = IPv4AddressExpiresAt | IPv6AddressExpiresAt
+
+GetHost: TypeAlias = Callable[[bytes, TYPES], Awaitable[_IP | bytes | tuple[_IP | bytes, ...] | list[_IP] | None]]
+GetNameservers: TypeAlias = Callable[[bytes], AsyncIterator[tuple[Any, ...]]]
 TransformFqdn: TypeAlias = Callable[[bytes], bytes]
 
-# For annotations alone: `if TYPE_CHECKING: from aiodnsresolver import Resolve`.
-@type_check_only
 class Resolve(Protocol):
+    def __call__(self, name: str, qtype: Any, /) -> Awaitable[tuple[Any, ...]]: ...
+
+# What Resolver() returns: each type of record has its type of value.
+@type_check_only
+class _Resolve(Protocol):
     @overload
-    def __call__(self, name: str, qtype: Literal[TYPES.A]) -> Coroutine[Any, Any, tuple[IPv4AddressExpiresAt, ...]]: ...
+    def __call__(self, name: str, qtype: Literal[TYPES.A, 1]) -> Coroutine[Any, Any, tuple[IPv4AddressExpiresAt, ...]]: ...
     @overload
-    def __call__(self, name: str, qtype: Literal[TYPES.AAAA]) -> Coroutine[Any, Any, tuple[IPv6AddressExpiresAt, ...]]: ...
+    def __call__(self, name: str, qtype: Literal[TYPES.AAAA, 28]) -> Coroutine[Any, Any, tuple[IPv6AddressExpiresAt, ...]]: ...
     @overload
-    def __call__(self, name: str, qtype: Literal[TYPES.TXT, TYPES.CNAME]) -> Coroutine[Any, Any, tuple[BytesExpiresAt, ...]]: ...
+    def __call__(self, name: str, qtype: Literal[TYPES.TXT, TYPES.CNAME, 16, 5]) -> Coroutine[Any, Any, tuple[BytesExpiresAt, ...]]: ...
     @overload
-    def __call__(
-        self, name: str, qtype: Literal[TYPES.A, TYPES.AAAA]
-    ) -> Coroutine[Any, Any, tuple[IPv4AddressExpiresAt, ...] | tuple[IPv6AddressExpiresAt, ...]]: ...
+    def __call__(self, name: str, qtype: Literal[TYPES.A, TYPES.AAAA] | tuple[TYPES, ...]) -> Coroutine[Any, Any, tuple[_Address, ...]]: ...
     @overload
-    def __call__(self, name: str, qtype: int) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
+    def __call__(self, name: str, qtype: TYPES) -> Coroutine[Any, Any, tuple[Any, ...]]: ...
 
 def Resolver(
     get_host: GetHost | None = None,
@@ -150,7 +156,17 @@ def Resolver(
     timeout: float | None = None,
     max_sockets: int = 256,
     max_cache_size: int = 10_000,
-) -> tuple[Resolve, Callable[[], None]]: ...
+) -> tuple[_Resolve, Callable[[], None]]: ...
+async def getaddrinfo(
+    resolve: Resolve,
+    host: bytes | str | None,
+    port: bytes | str | int | None,
+    *,
+    family: int = 0,
+    type: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+) -> list[tuple[Any, ...]]: ...
 def mix_case(fqdn: bytes) -> bytes: ...
 def pack(message: Message) -> bytes: ...
 def parse(data: bytes) -> Message: ...
