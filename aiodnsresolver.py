@@ -2232,7 +2232,11 @@ def Resolver(  # noqa: N802
 
 # --- getaddrinfo ----------------------------------------------------------------------------------
 
-FAMILIES = {TYPES.AAAA: socket.AF_INET6, TYPES.A: socket.AF_INET}
+FAMILIES: dict[int, tuple[TYPES, ...]] = {
+    socket.AF_UNSPEC: (TYPES.AAAA, TYPES.A),
+    socket.AF_INET6: (TYPES.AAAA,),
+    socket.AF_INET: (TYPES.A,),
+}
 GAI_ERRORS: dict[type[ResolverError], int] = {  # the first that fits
     NoRecords: getattr(socket, 'EAI_NODATA', socket.EAI_NONAME),
     DoesNotExist: socket.EAI_NONAME,
@@ -2287,32 +2291,35 @@ async def getaddrinfo(
         except socket.gaierror as error:
             if not is_asked or error.errno != socket.EAI_NONAME:
                 raise
-    now = int(asyncio.get_running_loop().time())
-    qtypes = [qtype for qtype, known in FAMILIES.items() if family in (socket.AF_UNSPEC, known)]
+    qtypes = FAMILIES.get(family)
     if not qtypes:
         raise socket.gaierror(socket.EAI_FAMILY, f'{family!r} is not a family that names have')
     plain = flags & ~int(socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
     entries = {qtype: find_entries(qtype, port, type, proto, plain) for qtype in qtypes}
+    now = int(asyncio.get_running_loop().time())
     if flags & socket.AI_ADDRCONFIG:
-        configured = [qtype for qtype in qtypes if is_configured(qtype, now)]
+        configured = tuple(qtype for qtype in qtypes if is_configured(qtype, now))
         if family and not configured:
             raise socket.gaierror(socket.EAI_NONAME, f'{name}: this machine has no such addresses')
         qtypes = configured or qtypes
     try:
-        found = await resolve(str(name), tuple(qtypes) if len(qtypes) > 1 else qtypes[0])
+        found = await resolve(str(name), qtypes if len(qtypes) > 1 else qtypes[0])
     except ResolverError as error:
         code = next(code for known, code in GAI_ERRORS.items() if isinstance(error, known))
         raise socket.gaierror(code, str(error)) from error
-    addresses = sorted(found, key=lambda address: -address.version)
-    if addresses[0].version > addresses[-1].version and not has_route(str(addresses[0]), now):
-        addresses.sort(key=lambda address: address.version)
-    infos: list[tuple[Any, ...]] = []
-    for address in addresses:
-        qtype = TYPES.A if address.version == 4 else TYPES.AAAA
-        text = socket.inet_ntop(FAMILIES[qtype], address.packed)
-        rest = () if qtype == A else (0, scope_index(address.scope_id or '0'))
-        for kind, protocol, number in entries[qtype]:
-            infos.append((FAMILIES[qtype], kind, protocol, '', (text, number, *rest)))
+    four: list[tuple[Any, ...]] = []
+    six: list[tuple[Any, ...]] = []
+    for address in found:
+        if address.version == 4:
+            text = socket.inet_ntop(socket.AF_INET, address.packed)
+            for kind, protocol, number in entries[TYPES.A]:
+                four.append((socket.AF_INET, kind, protocol, '', (text, number)))
+        else:
+            text = socket.inet_ntop(socket.AF_INET6, address.packed)
+            scope = scope_index(address.scope_id) if address.scope_id else 0
+            for kind, protocol, number in entries[TYPES.AAAA]:
+                six.append((socket.AF_INET6, kind, protocol, '', (text, number, 0, scope)))
+    infos = six + four if not (six and four) or has_route(six[0][4][0], now) else four + six
     if flags & socket.AI_CANONNAME:
         infos[0] = (*infos[0][:3], name, infos[0][4])
     return infos
@@ -2324,7 +2331,7 @@ def find_entries(
 ) -> list[tuple[Any, ...]]:
     """Returns socket type, protocol and port of what the C library has for each address."""
     flags |= socket.AI_NUMERICHOST
-    infos = socket.getaddrinfo(LOOPBACK[qtype], port, FAMILIES[qtype], kind, proto, flags)
+    infos = socket.getaddrinfo(LOOPBACK[qtype], port, 0, kind, proto, flags)
     return [(info[1], info[2], info[4][1]) for info in infos]
 
 
@@ -2334,9 +2341,10 @@ def is_configured(qtype: TYPES, _: int) -> bool:
 
     Here and below the last argument is the time in seconds, so that an answer is kept for one.
     """
+    family = socket.AF_INET if qtype == A else socket.AF_INET6
     flags = socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG
     try:
-        return bool(socket.getaddrinfo(LOOPBACK[qtype], None, FAMILIES[qtype], flags=flags))
+        return bool(socket.getaddrinfo(LOOPBACK[qtype], None, family, flags=flags))
     except socket.gaierror:
         return False
 

@@ -31,7 +31,6 @@ import tempfile
 import textwrap
 import threading
 import time
-import types
 import unittest
 import unittest.mock
 
@@ -3492,11 +3491,10 @@ async def test_a_timeout_around_a_look_up_is_one_as_around_sleep(nameserver):
         await asyncio.wait_for(resolve('www.example.com', TYPES.A), 0.7)
     assert not isinstance(caught.value, m.ResolverError)
     assert now() == started + 0.7
-    if sys.version_info >= (3, 11):
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.7):
-                await resolve('www.example.com', TYPES.A)
-        assert asyncio.current_task().cancelling() == 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.7):
+            await resolve('www.example.com', TYPES.A)
+    assert asyncio.current_task().cancelling() == 0
 
 
 def test_a_resolver_works_in_one_loop_after_another_each_with_a_cache_of_its_own():
@@ -4189,7 +4187,10 @@ class TestFailures:
 
     async def test_a_nameserver_that_refuses_what_is_not_its_own_stays_the_first(self, nameserver):
         inside = nameserver(lambda query: (a('10.0.0.1') if b'inside' in query.question[0].name.to_wire().lower() else refused)(query))
-        outside = nameserver(lambda query: (nxdomain if b'inside' in query.question[0].name.to_wire().lower() else a('192.0.2.1'))(query), address='127.0.0.2')
+        outside = nameserver(
+            lambda query: (nxdomain if b'inside' in query.question[0].name.to_wire().lower() else a('192.0.2.1'))(query),
+            address='127.0.0.2',
+        )
         with system(inside, outside):
             resolve, _ = Resolver()
             assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
@@ -4428,7 +4429,6 @@ async def test_where_a_family_is_not_to_be_had_the_other_is_asked(nameserver, mo
     assert now() == started
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason='asyncio has no TaskGroup before Python 3.11')
 async def test_a_task_group_of_look_ups_ends_as_one_of_sleeps(nameserver):
     resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((5, nameserver(silence).at)))
 
@@ -4437,7 +4437,7 @@ async def test_a_task_group_of_look_ups_ends_as_one_of_sleeps(nameserver):
         raise ZeroDivisionError
 
     started = now()
-    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: F821, PT012
+    with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(resolve(name, TYPES.A)) for name in ('same.example', 'same.example', 'other.example')]
             group.create_task(fail())
@@ -4558,7 +4558,8 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
                 assert isinstance(task.exception(), (m.DoesNotExist, m.ResponseCodeError, m.ResolverTimeout, m.AliasChainTooLong))
         resolver = self.resolver
         assert (resolver.poller.epoll, resolver.poller.queries, resolver.cache.in_flight) == (None, {}, {})
-        assert not (resolver.sockets.gate or resolver.sockets.queue or resolver.sockets.spare or resolver.sockets.outbox)
+        sockets = resolver.sockets
+        assert not any([sockets.gate, sockets.queue, sockets.spare, sockets.outbox])
         assert readers_of(self.loop) == self.readers
         assert not asyncio.all_tasks(self.loop)
         self.server.close()
@@ -4581,6 +4582,7 @@ async def run_schedule(chance):
 async def run_schedule_with(server, chance):
     loop = asyncio.get_running_loop()
     ScarceInTurn.room = chance.choice([1, 2, 4, 1000])
+
     async def get_nameservers(fqdn):
         for _ in range(chance.randrange(4)):
             if chance.random() < 0.3:
@@ -4608,7 +4610,8 @@ async def run_schedule_with(server, chance):
     for task in tasks:
         assert task.cancelled() or isinstance(task.exception(), (m.ResolverError, type(None)))
     sockets = resolver.sockets
-    assert not (sockets.gate or sockets.queue or sockets.spare or sockets.outbox or resolver.cache.in_flight or resolver.poller.queries)
+    left = sockets.gate, sockets.queue, sockets.spare, sockets.outbox, resolver.cache.in_flight, resolver.poller.queries
+    assert not any(left)
     await asyncio.sleep(2)
     assert resolver.poller.epoll is None
 
@@ -5435,7 +5438,9 @@ class TestGetaddrinfo:
         assert (caught.value.errno, type(caught.value.__cause__)) == (code, cause)
         assert caught.value.strerror == str(caught.value.__cause__)
 
-    @pytest.mark.parametrize(('host', 'port'), [('www.example.com', 'nosuch'), ('a..b', 80), ('\ud800', 80), (b'\xff\xfe', 80), ('1' * 300, 80)])
+    @pytest.mark.parametrize(
+        ('host', 'port'), [('www.example.com', 'nosuch'), ('a..b', 80), ('\ud800', 80), (b'\xff\xfe', 80), ('1' * 300, 80)]
+    )
     async def test_nothing_is_sent_for_bad_input(self, nameserver, host, port):
         server = nameserver(a('192.0.2.1'))
         resolve, _ = resolver_for(server)
@@ -5703,7 +5708,10 @@ def test_the_command_in_this_process(nsd, capfd):
     assert m.main(['nothing.zone.example', 'www.zone.example', 'txt', '--json', '-v', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 1
     capfd.readouterr()
     with unittest.mock.patch('aiodnsresolver.Resolver') as made:
-        made.return_value = (unittest.mock.AsyncMock(side_effect=[(IPv4AddressExpiresAt('192.0.2.1', 0),), m.ResolverTimeout('x TXT: why')]), None)
+        made.return_value = (
+            unittest.mock.AsyncMock(side_effect=[(IPv4AddressExpiresAt('192.0.2.1', 0),), m.ResolverTimeout('x TXT: why')]),
+            None,
+        )
         assert m.main(['x', 'A', 'TXT']) == 0
     assert capfd.readouterr() == ('0\tA\tx\t192.0.2.1\n', 'x TXT: why\n')
     with unittest.mock.patch('aiodnsresolver.print_records', side_effect=KeyboardInterrupt):
@@ -6123,7 +6131,17 @@ class TestIntegrations:
 @pytest.fixture(scope='session')
 def redis_server(tmp_path_factory):
     port = free_port()
-    command = [program('redis-server'), '--port', str(port), '--bind', '127.0.0.1', '--save', '', '--dir', str(tmp_path_factory.mktemp('redis'))]
+    command = [
+        program('redis-server'),
+        '--port',
+        str(port),
+        '--bind',
+        '127.0.0.1',
+        '--save',
+        '',
+        '--dir',
+        str(tmp_path_factory.mktemp('redis')),
+    ]
     with serving(command, port):
         yield port
 
@@ -6132,7 +6150,11 @@ def redis_server(tmp_path_factory):
 def postgresql():
     """A PostgreSQL on a free port; not as root, with which it does not run."""
     binaries = sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin'))
-    initdb = shutil.which('initdb', path=os.pathsep.join(map(str, binaries))) or shutil.which('initdb') or needs_what_is_missing('the program initdb')
+    initdb = (
+        shutil.which('initdb', path=os.pathsep.join(map(str, binaries)))
+        or shutil.which('initdb')
+        or needs_what_is_missing('the program initdb')
+    )
     user = {'user': 'postgres'} if os.getuid() == 0 else {}
     directory, port = pathlib.Path(tempfile.mkdtemp(prefix='aiodnsresolver-')), free_port()
     try:
