@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import functools
 import gc
+import importlib
 import importlib.metadata
 import json
 import os
@@ -36,10 +37,10 @@ from typing import Any, NamedTuple
 
 TIMEOUT, TRIES = 2, 5
 LIMIT = 120  # seconds for the look-ups of a measurement
-ADDRESS = '127.9.9.9'  # what every name of the zone has
+ADDRESS, ADDRESS_6 = '127.9.9.9', '2001:db8::9'  # what every name of the zone has
 NAME = 'host-{}.service.example.com'
 ALIASES = ''.join(f'chain{i} 0 CNAME chain{i + 1}\n' for i in range(1, 5))
-ZONE = f'$TTL 3600\n@ SOA ns mail 1 3600 600 86400 60\n@ NS ns\n* A {ADDRESS}\n{ALIASES}'
+ZONE = f'$TTL 3600\n@ SOA ns mail 1 3600 600 86400 60\n@ NS ns\n* A {ADDRESS}\n* AAAA {ADDRESS_6}\n{ALIASES}'
 CLONE_NEWNS = 0x20000  # of <sched.h>, for a mount namespace
 SYSTEM, DEAD = '127.8.15.53', '127.8.15.54'  # nameservers for those who can only be given a resolv.conf, which has no port but 53
 RESOLV_CONF = f'nameserver {SYSTEM}\noptions timeout:{TIMEOUT} attempts:{TRIES}\n'
@@ -49,7 +50,7 @@ OURS, PUBLISHED, THREADS, FLOOR = 'aiodnsresolver', 'aiodnsresolver 0.0.157', 'g
 # --- The peers: each makes a function of a name, given a nameserver or, for None, by the system's resolv.conf ---------------------------
 
 
-def ours(server, **options):
+def resolve_of(server, **options):
     import aiodnsresolver
 
     async def get_nameservers(*_):
@@ -57,25 +58,41 @@ def ours(server, **options):
             yield TIMEOUT, server
 
     resolve, _ = aiodnsresolver.Resolver(**({'get_nameservers': get_nameservers} if server else {}), **options)
-    qtype = aiodnsresolver.TYPES.A
+    return resolve, aiodnsresolver.TYPES
+
+
+def ours(server, both=False, **options):
+    resolve, types = resolve_of(server, **options)
+    qtype = (types.A, types.AAAA) if both else types.A
     return lambda name: resolve(name, qtype)
 
 
-def aiodns(server):
+def published(server, both=False):
+    resolve, types = resolve_of(server)
+    if both:
+        return lambda name: asyncio.gather(resolve(name, types.A), resolve(name, types.AAAA))
+    return lambda name: resolve(name, types.A)
+
+
+def aiodns(server, both=False):
     import aiodns
 
     options = {'nameservers': [server[0]], 'udp_port': server[1], 'timeout': TIMEOUT, 'tries': TRIES} if server else {}
     resolver = aiodns.DNSResolver(**options)
+    if both:
+        return lambda name: resolver.getaddrinfo(name, socket.AF_UNSPEC, type=socket.SOCK_STREAM)
     return lambda name: resolver.query_dns(name, 'A')
 
 
-def dnspython(server):
+def dnspython(server, both=False):
     import dns.asyncresolver
 
     resolver = dns.asyncresolver.Resolver(configure=not server)
     resolver.cache = dns.resolver.LRUCache(1_000_000)
     if server:
         resolver.nameservers, resolver.port, resolver.timeout, resolver.lifetime = [server[0]], server[1], TIMEOUT, TIMEOUT * TRIES
+    if both:
+        return lambda name: asyncio.gather(*(resolver.resolve(name, qtype, search=False) for qtype in ('A', 'AAAA')))
     return lambda name: resolver.resolve(name, 'A', search=False)
 
 
@@ -87,9 +104,9 @@ def async_dns(server):
     return lambda name: client.query(name, async_dns.core.types.A, address)
 
 
-def getaddrinfo(_):
-    loop = asyncio.get_running_loop()
-    return lambda name: loop.getaddrinfo(name, None, family=socket.AF_INET, type=socket.SOCK_STREAM)
+def getaddrinfo(_, both=False):
+    loop, family = asyncio.get_running_loop(), socket.AF_UNSPEC if both else socket.AF_INET
+    return lambda name: loop.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
 
 
 def floor_poller(server):
@@ -137,7 +154,7 @@ PEERS = {
     'aiodns': aiodns,
     'dnspython': dnspython,
     'async_dns': async_dns,
-    PUBLISHED: functools.partial(ours),  # from another directory, that comes first
+    PUBLISHED: published,  # from another directory, that comes first
     THREADS: getaddrinfo,
     FLOOR: floor_poller,
     'floor: add_reader': floor_reader,
@@ -147,20 +164,29 @@ RESOLVERS = [peer for peer in THREADLESS if 'floor' not in peer]
 CACHING = [peer for peer in RESOLVERS if peer != 'async_dns']
 
 
-def is_right(answer):
-    """Whether what a look-up came to, with whichever peer, holds the address."""
+def is_right(answer, both=False):
+    """Whether what a look-up came to, with whichever peer, holds the address, or those of both families."""
     if isinstance(answer, bytes):
         return answer.endswith(socket.inet_aton(ADDRESS))
     if isinstance(answer, Exception):
         return False
-    records = getattr(answer, 'answer', None) or getattr(answer, 'an', None) or answer
-    return ADDRESS in ''.join(str(getattr(record, 'data', record)) for record in records)
+    text = text_of(answer)
+    return ADDRESS in text and (not both or ADDRESS_6 in text)
+
+
+def text_of(answer):
+    records = getattr(answer, 'answer', None) or getattr(answer, 'an', None) or getattr(answer, 'nodes', None) or answer
+    nested = (tuple, list)
+    return ''.join(
+        text_of(record) if isinstance(record, nested) or hasattr(record, 'rrset') else str(getattr(record, 'data', record))
+        for record in records
+    )
 
 
 # --- The measurements, each in a process of its own; "asked" is how many look-ups there were in all ------------------------------------
 
 
-async def look_all_up(look_up, names, in_flight):
+async def look_all_up(look_up, names, in_flight, both=False):
     waiting, answers, latencies = iter(names), [], []
 
     async def worker():
@@ -176,7 +202,7 @@ async def look_all_up(look_up, names, in_flight):
     workers = [asyncio.ensure_future(worker()) for _ in range(min(in_flight, len(names)))]
     await asyncio.wait(workers, timeout=LIMIT)  # a floor waits for ever for a datagram that was lost
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    times = sorted(latency for answer, latency in zip(answers, latencies, strict=True) if is_right(answer))
+    times = sorted(latency for answer, latency in zip(answers, latencies, strict=True) if is_right(answer, both))
     result = {'per second': len(times) / wall, 'errors': len(names) - len(times)}
     if not times:
         return result
@@ -184,11 +210,37 @@ async def look_all_up(look_up, names, in_flight):
     return {**result, 'CPU µs': cpu / len(times) * 1e6, **centiles}
 
 
-async def uncached(make, server, in_flight, total, warm_up=100, name=NAME):
-    look_up, names = make(server), [name.format(i) for i in range(warm_up + total)]
+async def uncached(make, server, in_flight, total, warm_up=100, name=NAME, both=False):
+    look_up, names = make(server, both) if both else make(server), [name.format(i) for i in range(warm_up + total)]
     if warm_up:
-        await look_all_up(look_up, names[:warm_up], min(in_flight, 100))
-    return {**await look_all_up(look_up, names[warm_up:], in_flight), 'asked': len(names)}
+        await look_all_up(look_up, names[:warm_up], min(in_flight, 100), both)
+    return {**await look_all_up(look_up, names[warm_up:], in_flight, both), 'asked': len(names)}
+
+
+async def surface(_, server, total):
+    """What `getaddrinfo` costs more than `resolve`, for a cached name of both families."""
+    import aiodnsresolver
+
+    (resolve, types), name = resolve_of(server), NAME.format(0)
+    families = types.AAAA, types.A
+    calls = [lambda: resolve(name, families), lambda: aiodnsresolver.getaddrinfo(resolve, name, 80, type=socket.SOCK_STREAM)]
+    times = []
+    for call in calls:
+        answer = await call()
+        began = time.process_time()
+        for _ in range(total):
+            answer = await call()
+        times.append((time.process_time() - began) / total * 1e6)
+    return {'CPU µs': times[1] - times[0], 'errors': 0 if ADDRESS_6 in text_of(answer) else total, 'asked': total}
+
+
+async def imported(make, _):
+    """The CPU time of an import after that of asyncio, with compiled files."""
+    began = time.process_time()
+    importlib.import_module(
+        {'ours': 'aiodnsresolver', 'published': 'aiodnsresolver', 'dnspython': 'dns.asyncresolver'}.get(make.__name__, make.__name__)
+    )
+    return {'CPU µs': (time.process_time() - began) * 1e6, 'errors': 0, 'asked': 1}
 
 
 async def cached(make, server, total, host_lines=0):
@@ -255,7 +307,7 @@ class Row(NamedTuple):
 
 
 ONE, TEN, HUNDRED, THOUSAND, MANY = (f'uncached, {in_flight:,} in flight' for in_flight in (1, 10, 100, 1000, 10_000))
-BY_FILE = f'{HUNDRED}, by resolv.conf'
+BY_FILE, BOTH = f'{HUNDRED}, by resolv.conf', 'both families, 100 in flight'
 BURST, KEPT = 'burst of {:,}, ulimit -n 1024', 'memory, {:,} names cached'
 
 
@@ -265,6 +317,10 @@ def rows(few):
         peers = list(PEERS) if in_flight <= 100 else THREADLESS
         yield Row(name, uncached, peers, 'CPU µs', {'in_flight': in_flight, 'total': total // few})
     yield Row(BY_FILE, uncached, [*CACHING, THREADS], 'CPU µs', {'in_flight': 100, 'total': 6000 // few}, RESOLV_CONF)
+    peers = [OURS, 'aiodns', 'dnspython', PUBLISHED, THREADS]
+    yield Row(BOTH, uncached, peers, 'CPU µs', {'in_flight': 100, 'total': 6000 // few, 'both': True}, RESOLV_CONF)
+    yield Row('getaddrinfo beside resolve, cached', surface, [OURS], 'CPU µs', {'total': 20_000 // few})
+    yield Row('import', imported, [OURS, 'aiodns', 'dnspython', PUBLISHED], 'CPU µs', {})
     yield Row('cached', cached, CACHING, 'CPU µs', {'total': 20_000 // few})
     for lines in (10, 10_000, 1_000_000 // few):
         yield Row(f'cached, hosts file of {lines:,} lines', cached, [OURS], 'CPU µs', {'total': 20_000 // few, 'host_lines': lines})
@@ -281,9 +337,13 @@ def rows(few):
     yield Row('chain of four aliases', uncached, RESOLVERS, 'p50 ms', chain)
 
 
-FASTER_THAN = {'aiodns': 1.3, PUBLISHED: 5, 'dnspython': 12}
+FASTER_THAN = {'aiodns': 1.4, PUBLISHED: 5, 'dnspython': 10}
 TARGETS = [  # a measure of ours in a row, against a peer in a row; for speeds at least the bound, else at most
     *(('per second', row, peer, row, bound) for row in (BY_FILE, HUNDRED) for peer, bound in FASTER_THAN.items()),
+    ('per second', BOTH, 'aiodns', BOTH, 1.5),
+    ('per second', BOTH, PUBLISHED, BOTH, 6),
+    ('CPU µs', BOTH, OURS, BY_FILE, 1.7),
+    ('CPU µs', 'import', 'aiodns', 'import', 0.5),
     ('CPU µs', ONE, 'aiodns', ONE, 0.6),
     ('CPU µs', HUNDRED, FLOOR, HUNDRED, 1.7),
     ('CPU µs', THOUSAND, OURS, HUNDRED, 1.4),
@@ -366,12 +426,13 @@ def measure(row, peer, server, queries, loop, directory):
     before, result = queries(), {'row': row.name, 'who': peer}
     command = [sys.executable, __file__, '--child', json.dumps(call)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600)
+        environment = {**os.environ, 'PYTHONDONTWRITEBYTECODE': ''}  # imports are of compiled files
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=600, env=environment)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         why = str(error) if isinstance(error, subprocess.TimeoutExpired) else (error.stderr.strip() or 'no result').splitlines()[-1]
         is_missing = why.startswith('ModuleNotFoundError')
         print(f'{peer} {"is left out" if is_missing else "failed"}: {why}', file=sys.stderr)
-        return None if is_missing else {**result, 'errors': row.options['total'], 'calibration': calibrate()}
+        return None if is_missing else {**result, 'errors': row.options.get('total', 1), 'calibration': calibrate()}
     result |= json.loads(done.stdout)
     result['queries'] = (queries() - before) / result.pop('asked')
     return {**result, 'main': result.get(row.measure)}
@@ -475,7 +536,7 @@ def main():
         measure_peer = functools.partial(measure, server=server, queries=queries, loop=options.loop, directory=directory)
         chosen = [row for row in rows(20 if options.quick else 1) if re.search(options.only, row.name) and (by_file or not row.resolv_conf)]
         for row in chosen:
-            once = options.quick or row.options['total'] >= 1_000_000
+            once = options.quick or row.options.get('total', 0) >= 1_000_000
             results += run_row(row, 1 if once else options.rounds, 0 if options.quick else 2, results, measure_peer)
     if not results:
         raise SystemExit(f'nothing was measured: {"every peer is missing" if chosen else "there is no such row"}')

@@ -20,6 +20,7 @@ import pathlib
 import pickle
 import random
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -1273,6 +1274,87 @@ async def test_recvfrom_raises_the_error_of_a_socket():
             await recvfrom(asyncio.get_running_loop(), [sender], 512)
 
 
+@pytest.mark.parametrize('new_epoll', [m.new_epoll, None])
+@pytest.mark.parametrize('loop_factory', LOOPS)
+def test_look_ups_end_and_leave_nothing_in_the_loop_with_epoll_and_without(monkeypatch, loop_factory, new_epoll):
+    monkeypatch.setattr(m, 'new_epoll', new_epoll)
+
+    async def scenario():
+        descriptors = descriptors_now()
+        server, silent = Scripted('127.0.0.1', [first_then(wrong_case, a('192.0.2.1'))]), Scripted('127.0.0.1', [silence])
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((0.1, silent.at), (0.1, server.at)))
+        assert {len(found) for found in await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(20)))} == {1}
+        server.close()
+        silent.close()
+        await asyncio.sleep(0.25)
+        assert descriptors_now() == descriptors
+
+    run(scenario(), loop_factory)
+
+
+async def test_a_socket_that_a_forked_process_holds_open_is_reported_once_at_most(nameserver, monkeypatch):
+    dispatched = []
+    dispatch = m.Poller.dispatch
+    monkeypatch.setattr(m.Poller, 'dispatch', lambda poller: dispatched.append(now()) or dispatch(poller))
+    held = []
+
+    class Held(m.Socket):
+        def close(self):
+            held.append(os.dup(self.fileno()))  # as a fork has it
+            super().close()
+
+    server = nameserver(lambda query: [a('192.0.2.1')(query), 0.1, a('192.0.2.1')(query)])
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, server.at)))
+    with monkeypatch.context() as patch:
+        patch.setattr(m, 'Socket', Held)
+        await resolve('www.example.com', TYPES.A)
+    await asyncio.sleep(0.3)
+    assert len(dispatched) <= 2
+    for fd in held:
+        os.close(fd)
+
+
+async def test_a_poller_that_cannot_watch_is_not_left_in_the_loop(clock, monkeypatch):
+    class Full:
+        def __init__(self):
+            self.epoll = select.epoll()
+            self.fileno, self.close, self.poll = self.epoll.fileno, self.epoll.close, self.epoll.poll
+
+        def register(self, fd, _):
+            raise OSError(errno.ENOSPC, 'no more watches')
+
+    monkeypatch.setattr(m, 'new_epoll', Full)
+    readers = readers_of(asyncio.get_running_loop())
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 9))))
+    with pytest.raises(m.NameserverUnreachable, match='no more watches'):
+        await resolve('www.example.com', TYPES.A)
+    await asyncio.sleep(1)
+    assert readers_of(asyncio.get_running_loop()) == readers
+
+
+async def test_a_system_without_any_descriptor_for_epoll_is_an_error_that_says_so(clock, monkeypatch):
+    def new_epoll():
+        raise OSError(errno.EMFILE, 'Too many open files')
+
+    monkeypatch.setattr(m, 'new_epoll', new_epoll)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 9))))
+    with pytest.raises(m.NameserverUnreachable, match='Too many open files'):
+        await resolve('www.example.com', TYPES.A)
+
+
+async def test_a_failure_of_many_kinds_is_told_of_in_part(clock, monkeypatch):
+    class Forbidden(m.Socket):
+        def send(self, data):
+            raise PermissionError(errno.EPERM, 'Operation not permitted')
+
+    monkeypatch.setattr(m, 'Socket', Forbidden)
+    resolve, _ = Resolver(get_host=no_host, get_nameservers=sets(*((1, ('127.0.0.1', port)) for port in range(1, 500))))
+    with pytest.raises(m.NameserverUnreachable) as caught:
+        await resolve('www.example.com', TYPES.A)
+    assert str(caught.value).count('127.0.0.1') == m.MAX_FAILURES
+    assert isinstance(caught.value.__cause__, PermissionError)
+
+
 class WithoutReaders(asyncio.SelectorEventLoop):
     ours = False
 
@@ -1280,7 +1362,10 @@ class WithoutReaders(asyncio.SelectorEventLoop):
         raise NotImplementedError
 
 
-def test_a_loop_without_add_reader_is_an_error_that_says_what_to_do():
+@pytest.mark.parametrize('new_epoll', [m.new_epoll, None])
+def test_a_loop_without_add_reader_is_an_error_that_says_what_to_do(monkeypatch, new_epoll):
+    monkeypatch.setattr(m, 'new_epoll', new_epoll)
+
     async def scenario():
         descriptors = descriptors_now()
         resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((1, ('127.0.0.1', 53))))
