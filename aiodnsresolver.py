@@ -115,6 +115,7 @@ MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: a new name is to be se
 FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
 MAX_ERROR_REPLIES = 2  # after so many error replies in a look-up a nameserver is not asked again
+MIN_INTERVAL = 0.01  # seconds between two checks of whether sockets are watched
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
@@ -638,7 +639,7 @@ class Failure(NamedTuple):
 
     @property
     def is_reply(self) -> bool:
-        return not issubclass(self.error, OSError)  # as those of sockets and timeouts are
+        return not issubclass(self.error, OSError)  # as errors of sockets and TimeoutError are
 
 
 def mix_case(fqdn: bytes) -> bytes:
@@ -1102,18 +1103,22 @@ class FailingNameservers:
 #
 # States of a query:
 #
-#     queued ──▶ active ──▶ spare ──▶ closed
+#     queued ──▶ open ──▶ active ──▶ spare ──▶ closed
 #
-#     queued  its look-up waits in Sockets.queue; no socket, or one whose datagram had no room yet
-#     active  sent, and its set is under way
-#     spare   its set is over; the socket is open for a late answer until another query needs one
+#     queued  no socket; its look-up waits in Sockets.beginning or, after its first set, .under_way
+#     open    not sent, in Sockets.outbox: until the end of the step, or longer in a shortage
+#     active  sent; its set is under way, and has a deadline
+#     spare   its set is over; open for a late answer until another query needs a socket
+#
+# Queries of the first three states are in `in_set` of their look-up. One with an answer or a
+# failure is closed at once, and all are when their look-up ends.
 #
 # At the end of each step of the loop:
 #
 #   - No more sockets are open than the limit.
-#   - A look-up is in the queue only while fewer sockets than it needs are unopened or spare.
-#   - A look-up waits at the gate only while what is queued takes all the room.
-#   - A query that is active has a timer that will end its set.
+#   - A look-up is queued only while it needs more sockets than are unopened or spare.
+#   - A look-up waits at the gate only while those that are queued take all the room.
+#   - A query that is active has a deadline that will end its set.
 #   - While a hook is awaited, the look-up has no queries but spare ones.
 #   - A question in flight has one leader, and each of its followers waits for its outcome.
 
@@ -1156,7 +1161,7 @@ class Poller:
     """Calls `read` of a query when its socket is readable.
 
     The loop knows of one epoll object, from the first `watch` to the first check that finds nothing
-    watched. The checks are as far apart as a timeout: to stop sooner would cost more than to wait.
+    watched. The checks are one timeout apart: to stop after each look-up would take more time.
     Where the system has no epoll, the loop watches each socket.
     """
 
@@ -1164,14 +1169,16 @@ class Poller:
         self.loop = loop
         self.epoll: Any = None
         self.queries: dict[int, Query] = {}  # by the file descriptor of their open socket
+        self.interval = MIN_INTERVAL  # of the checks: the timeout of the last query
 
     def watch(self, fd: int, query: Query) -> None:
         """Has the query read once, as soon as it can. Raises OSError or NotImplementedError."""
         if new_epoll is None:
             self.loop.add_reader(fd, query.read)
         else:
+            self.interval = max(query.look_up.timeout, MIN_INTERVAL)
             if self.epoll is None:
-                self.start(new_epoll(), query.look_up.timeout)
+                self.start(new_epoll())
             self.epoll.register(fd, READABLE_ONCE)
         self.queries[fd] = query
 
@@ -1186,18 +1193,18 @@ class Poller:
         if new_epoll is None and not self.loop.is_closed():
             self.loop.remove_reader(fd)
 
-    def start(self, epoll: Any, timeout: float) -> None:
+    def start(self, epoll: Any) -> None:
         try:
             self.loop.add_reader(epoll.fileno(), self.dispatch)
         except NotImplementedError:
             epoll.close()
             raise
         self.epoll = epoll
-        self.loop.call_later(timeout, self.check, timeout)
+        self.loop.call_later(self.interval, self.check)
 
-    def check(self, timeout: float) -> None:
+    def check(self) -> None:
         if self.queries:
-            self.loop.call_later(timeout, self.check, timeout)
+            self.loop.call_later(self.interval, self.check)
         else:
             self.loop.remove_reader(self.epoll.fileno())
             self.close()
@@ -1304,6 +1311,9 @@ def socket_failure(error: OSError) -> tuple[Failure, OSError]:
     return Failure(NameserverUnreachable, f'cannot be asked: {error.strerror or error}'), cause
 
 
+SERIAL = itertools.count(1)
+
+
 @dataclasses.dataclass(slots=True)
 class Failures:
     """Why a question has no answer: how often each nameserver failed in which way."""
@@ -1312,10 +1322,12 @@ class Failures:
     wrong_case: dict[Nameserver, None] = dataclasses.field(default_factory=dict)
     last: Failure | None = None
     cause: OSError | None = None  # of the last failure
+    serial: int = 0  # of the last failure, among all
+    unasked: Nameserver | None = None  # for want of a socket
     aliases: tuple[bytes, ...] = ()  # that led to the question
 
     def add(self, nameserver: Nameserver, failure: Failure, cause: OSError | None = None) -> None:
-        self.last, self.cause = failure, cause
+        self.last, self.cause, self.serial = failure, cause, next(SERIAL)
         count = self.times.get((nameserver, failure), 0)
         if count or len(self.times) < MAX_FAILURES:
             self.times[nameserver, failure] = count + 1
@@ -1328,11 +1340,21 @@ class Failures:
         return sum(replies) >= MAX_ERROR_REPLIES
 
     def are_refusals(self) -> bool:
-        return all(failure.rcode in (SERVFAIL, REFUSED) for _, failure in self.times)
+        rcodes = {failure.rcode for _, failure in self.times}
+        return bool(rcodes) and rcodes <= {SERVFAIL, REFUSED}
 
     def joined_to(self, alias: Answer) -> Failures:
         """Returns the failures of an alias as those of the name that has the alias."""
         return dataclasses.replace(self, aliases=alias.aliases + self.aliases)
+
+    def merged_with(self, other: Failures) -> Failures:
+        """Returns the failures of two record types of one name as one."""
+        times = {key: max(self.times.get(key, 0), count) for key, count in other.times.items()}
+        return dataclasses.replace(
+            max(self, other, key=lambda failures: failures.serial),
+            times=self.times | times,
+            wrong_case=self.wrong_case | other.wrong_case,
+        )
 
     def error(self, fqdn: bytes, qtypes: Iterable[int], is_by_hook: bool) -> ResolverError:
         """Makes the error to raise."""
@@ -1341,6 +1363,8 @@ class Failures:
             message += f'{show_aliases(self.aliases)}: {describe(self.aliases[-1], qtypes)}'
         if self.last is None:
             reason = 'there is no nameserver to ask, since get_nameservers yielded none'
+            if self.unasked:
+                reason = f'{self.unasked} was not asked, since all sockets were in use'
             return TemporaryResolverError(f'{message}: {reason}')
         found = [
             f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
@@ -1400,8 +1424,9 @@ class Sockets:
     def __init__(self, poller: Poller, max_sockets: int) -> None:
         self.poller = poller
         self.max_sockets = self.limit = max_sockets
-        self.gate: collections.OrderedDict[asyncio.Future[None], None] = collections.OrderedDict()
-        self.queue: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
+        self.gate: collections.OrderedDict[asyncio.Future[bool], None] = collections.OrderedDict()
+        self.under_way: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
+        self.beginning: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
         self.outbox: list[Query] = []  # open, and not sent yet
         self.spare: collections.OrderedDict[Query, None] = collections.OrderedDict()
         self.is_flush_due = False
@@ -1410,12 +1435,12 @@ class Sockets:
         """Returns how many sockets could be opened now, in place of spare ones where needed."""
         return self.limit - len(self.poller.queries) + len(self.spare)
 
-    async def pass_gate(self) -> None:
+    async def pass_gate(self, look_up: LookUp) -> None:
         """Waits until there is room for another look-up, first come, first served.
 
         A look-up stays at the gate until it runs, so that none overtakes it. It reserves nothing.
         """
-        turn: asyncio.Future[None] = self.poller.loop.create_future()
+        turn = look_up.sleep()  # which also ends if the look-up is over
         self.gate[turn] = None
         try:
             await turn
@@ -1429,35 +1454,46 @@ class Sockets:
         Sent together they are cheaper, since a nameserver on this machine is woken only once. With
         nothing else under way, they are sent at once.
         """
-        self.queue[look_up] = None
-        if len(self.queue) == 1 and not self.poller.queries:
+        queue = self.under_way if look_up.asked_at < math.inf else self.beginning
+        queue[look_up] = None
+        if self.queued() == 1 and not self.poller.queries:
             self.flush()
         else:
             self.flush_soon()
 
+    def queued(self) -> int:
+        return len(self.under_way) + len(self.beginning)
+
+    def dequeue(self, look_up: LookUp) -> None:
+        self.under_way.pop(look_up, None)
+        self.beginning.pop(look_up, None)
+        self.flush_soon()
+
     def flush_soon(self) -> None:
         """Has `flush` called at the end of this step, if any look-up waits for it."""
-        is_needed = (self.queue or self.gate or self.outbox) and not self.is_flush_due
-        if is_needed and not self.poller.loop.is_closed():
+        if not (self.under_way or self.beginning or self.gate or self.outbox):
+            return
+        if not self.is_flush_due and not self.poller.loop.is_closed():
             self.is_flush_due = True
             self.poller.loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Sends what is queued, as far as there is room, and then lets look-ups pass the gate."""
         self.is_flush_due = False
-        while self.queue:
-            look_up = next(iter(self.queue))
+        while queue := self.under_way or self.beginning:
+            look_up = next(iter(queue))
             queued = [query for query in look_up.in_set if query.sock is None]
-            # A look-up that begins waits for its whole set. One under way takes what it can get.
-            needed = min(len(queued), self.limit if look_up.asked_at == math.inf else 1)
+            # To begin, a look-up waits for room for its whole set, since its time has not started.
+            # Once under way, it takes the sockets that it can get.
+            needed = min(len(queued), self.limit if queue is self.beginning else 1)
             if self.available() < needed or not all(map(self.open, queued)):
                 break
-            del self.queue[look_up]
+            del queue[look_up]
         self.send()
         if self.gate:
-            room = max(0, self.available() - len(self.queue))
+            room = max(0, self.available() - self.queued())
             for turn in itertools.islice(self.gate, room):
-                set_result(turn, None)
+                set_result(turn, False)
 
     def open(self, query: Query) -> bool:
         """Opens the socket of a query, or rules it out; False: it stays queued."""
@@ -1571,14 +1607,20 @@ class LookUp:
         return describe(questions[0].fqdn, [question.qtype for question in questions])
 
     def lead(self, flight: Flight) -> None:
-        """Takes a question to ask, in the set under way or, if there is none, in the next."""
+        """Takes a question to ask: in the set under way, or in the next if there is none."""
+        is_asking = bool(self.led)
         self.followed.pop(flight, None)
         self.led[flight] = None
         flight.leader, flight.failures = self, Failures()
-        if self.nameservers:
-            self.put([flight])
-        elif not self.sockets.poller.loop.is_closed():
+        if self.sockets.poller.loop.is_closed():
+            return
+        if not is_asking:
             self.wake()
+        elif self.nameservers:
+            try:
+                self.put([flight])
+            except Exception as error:  # of transform_fqdn: not for the look-up that hands over
+                self.fail(error)
 
     def settle(self, flight: Flight, outcome: Outcome) -> None:
         """Takes the outcome of a question."""
@@ -1600,10 +1642,16 @@ class LookUp:
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
 
+    def is_asking(self) -> bool:
+        return bool(self.led) and not self.is_over
+
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout, self.nameservers = timeout, nameservers
-        self.put(self.led)
+        flights = list(self.led)
+        if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
+            flights.sort(key=lambda flight: sum(flight.failures.times.values()))
+        self.put(flights)
         if self.in_set and self.error is None:
             is_time_up = await self.sleep()
         else:  # so that a hook that yields such sets for ever does not stop the loop
@@ -1658,11 +1706,11 @@ class LookUp:
                 if query.sock is not None:
                     error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
                     self.note(query, *socket_failure(error))
+                query.flight.failures.unasked = query.nameserver
                 self.drop(query)
         self.in_set.clear()
         if self.led:
-            self.sockets.queue.pop(self, None)
-            self.sockets.flush_soon()
+            self.sockets.dequeue(self)
             followers = [follower for flight in self.led for follower in flight.followers]
             for look_up in (self, *followers):
                 if look_up.has_records:
@@ -1680,19 +1728,20 @@ class LookUp:
             return
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s gave %s', flight.question, nameserver, found)
-        for other in list(self.queries):
-            if other.flight is flight:
-                self.drop(other)
+        outcome: Outcome
         if isinstance(found, Failure):
-            failures = Failures()
-            failures.add(nameserver, found)
-            self.finish(flight, failures)
-            return
-        if found.negative:
-            found.reason = f'{nameserver} {found.reason}'
+            outcome = Failures()
+            outcome.add(nameserver, found)
+        else:
+            outcome = found
+            outcome.reason = f'{nameserver} {found.reason}' if found.negative else ''
         # That a name does not exist is the answer for all its types.
-        for each in list(self.led) if is_decisive(found) else [flight]:
-            self.finish(each, found)
+        is_for_all = isinstance(found, Answer) and found.negative is NameDoesNotExist
+        for other in list(self.queries):
+            if is_for_all or other.flight is flight:
+                self.drop(other)
+        for each in list(self.led) if is_for_all else [flight]:
+            self.finish(each, outcome)
 
     def rule_out(self, query: Query, failure: Failure, cause: OSError | None = None) -> None:
         """Notes that a nameserver is of no use for a question."""
@@ -1716,11 +1765,14 @@ class LookUp:
             text = 'nameserver %s %s (%s): for %s s it is asked last'
             self.log(logging.WARNING, text, nameserver, failure.what, question, FAILING_FOR)
 
-    def conclude(self) -> None:
-        """Ends the questions that are left when no set is."""
+    def conclude(self, flights: Iterable[Flight]) -> None:
+        """Ends those of some questions that are left when no set is."""
         self.read_all()
-        for flight in list(self.led):
-            self.finish(flight, flight.failures)
+        for flight in flights:
+            if flight in self.led:
+                self.finish(flight, flight.failures)
+        if self.error is not None:
+            raise self.error
 
     def log(self, level: int, text: str, *args: object) -> None:
         """Logs, so that what a handler raises ends this look-up and no other one of the step."""
@@ -1745,9 +1797,9 @@ class LookUp:
         """Closes all queries, and lets go of what refers back to this look-up."""
         for query in list(self.queries):
             self.drop(query)
-        if self.sockets.queue.pop(self, self) is None:
-            self.sockets.flush_soon()
+        self.sockets.dequeue(self)
         self.stop_clock()
+        self.nameservers = ()
         self.error = None
 
 
@@ -1781,7 +1833,7 @@ class Cache:
         self.in_flight: dict[bytes, Flight] = {}
 
     def recall(self, name: str, qtype: Any, now: float) -> tuple[Value, ...] | None:
-        """Returns the records of a shortcut, whose answers count as used."""
+        """Returns the records of a shortcut; the answers for its candidates count as used."""
         try:
             shortcut = self.shortcuts.get((name, qtype))
         except TypeError:
@@ -1819,12 +1871,16 @@ class Cache:
 
     def leave(self, look_up: LookUp) -> None:
         """Takes a look-up out of the flights that have no outcome yet."""
-        for flight in look_up.followed:
+        while look_up.followed:
+            flight, _ = look_up.followed.popitem()
             del flight.followers[look_up]
-        for flight in look_up.led:
-            if flight.followers:
-                first, _ = flight.followers.popitem(last=False)
-                first.lead(flight)
+        while look_up.led:
+            flight, _ = look_up.led.popitem()
+            # One that asks already would have only the rest of its sets for this question.
+            idle = (follower for follower in flight.followers if not follower.led)
+            if heir := next(idle, next(iter(flight.followers), None)):
+                del flight.followers[heir]
+                heir.lead(flight)
             else:
                 self.finish(flight, None)
 
@@ -1893,15 +1949,15 @@ def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
 
 
 def does_not_exist(
-    negatives: dict[bytes, Answer], as_given: bytes, qtypes: Iterable[int]
+    answered: dict[bytes, Answer], as_given: bytes, qtypes: Iterable[int]
 ) -> DoesNotExist:
-    """Makes the error for a name, from the negative answers for all its candidates."""
-    answer = negatives[as_given]
+    """Makes the error for a name whose candidates all have negative answers."""
+    answer = answered[as_given]
     assert answer.negative is not None
     is_name = answer.negative is NameDoesNotExist
     what = 'does not exist' if is_name else 'has no such record'
     via = show_aliases(answer.aliases) if answer.aliases else ''
-    others = ', '.join(name_to_text(fqdn) for fqdn in negatives if fqdn != as_given)
+    others = ', '.join(name_to_text(fqdn) for fqdn in answered if fqdn != as_given)
     nor = f'; no better with the search list: {others}' if others else ''
     return answer.negative(f'{describe(as_given, qtypes)}{via}: {what}: {answer.reason}{nor}')
 
@@ -1946,32 +2002,34 @@ class LoopResolver:
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
         look_ups = self.look_ups
-        negatives: dict[bytes, Answer] = {}
+        answered: dict[bytes, Answer] = {}
         expires_at = math.inf
         failed: tuple[bytes, Failures] | None = None
         for fqdn in fqdns:
-            failures: Failures | None = None
+            failures: list[Failures] = []
             records: tuple[Value, ...] = ()
             for outcome in (await self.find(fqdn, qtypes)).values():
                 if isinstance(outcome, Failures):
-                    failures = outcome
-                else:
-                    records += outcome.records
-                    expires_at = min(expires_at, outcome.expires_at)
-                    if fqdn not in negatives or is_decisive(outcome):
-                        negatives[fqdn] = outcome
-            if records and not (failures and is_decisive(failures)):
+                    failures.append(outcome)
+                    continue
+                records += outcome.records
+                expires_at = min(expires_at, outcome.expires_at)
+                if fqdn not in answered or outcome.negative is NameDoesNotExist:
+                    answered[fqdn] = outcome
+            if fqdn in answered and answered[fqdn].negative is NameDoesNotExist:
+                continue
+            if records and not any(map(is_decisive, failures)):
                 if self.get_host is None and self.look_ups == look_ups:
-                    self.make_shortcut(name, qtype, records, [*negatives], qtypes, expires_at)
+                    self.make_shortcut(name, qtype, records, [*answered], qtypes, expires_at)
                 return records
             if failures:
-                failed = fqdn, failures
+                failed = fqdn, functools.reduce(Failures.merged_with, failures)
                 # A single label may be refused as such, which says nothing of the next candidate.
-                if b'.' in fqdn or not failures.are_refusals():
+                if b'.' in fqdn or not failed[1].are_refusals():
                     break
         if failed:
             raise failed[1].error(failed[0], qtypes, is_by_hook)
-        raise does_not_exist(negatives, as_given, qtypes)
+        raise does_not_exist(answered, as_given, qtypes)
 
     def make_shortcut(
         self,
@@ -1998,7 +2056,7 @@ class LoopResolver:
         One may be missing: if another decides for both, or if there are records of the other type.
         Raises what a hook raised, also one that was called for another look-up.
         """
-        as_asked = fqdn
+        as_asked, all_types = fqdn, qtypes
         outcomes: dict[int, Answer | Failures] = {}
         aliases: dict[TYPES, Answer] = {}
         has_records = False
@@ -2021,10 +2079,13 @@ class LoopResolver:
                         outcomes[qtype] = outcome
                         has_records = has_records or is_positive(outcome)
             if not aliases or any(map(is_decisive, outcomes.values())):
-                return outcomes
+                break
             # Nearly always both types have the same alias, and are asked together.
             fqdn = next(iter(aliases.values())).aliases[-1]
             qtypes = [qtype for qtype in aliases if aliases[qtype].aliases[-1] == fqdn]
+        if len(outcomes) > 1:
+            outcomes = {qtype: outcomes[qtype] for qtype in all_types if qtype in outcomes}
+        return outcomes
 
     async def look_up(
         self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool
@@ -2052,11 +2113,6 @@ class LoopResolver:
                 self.cache.enter(look_up, question)
             while not look_up.is_over:
                 await (self.ask(look_up) if look_up.led else look_up.sleep())
-        except Exception as error:  # of a hook: it goes to the followers as well
-            for flight in list(look_up.led):
-                self.cache.finish(flight, error)
-            look_up.outcomes.clear()  # the error refers to this frame, which must not refer to it
-            raise
         finally:
             self.cache.leave(look_up)
         for each, outcome in look_up.outcomes.items():
@@ -2069,24 +2125,38 @@ class LoopResolver:
     async def ask(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
+        is_left = True
+        flights = list(look_up.led)  # one that comes later is asked anew, in all sets
         try:
-            if self.sockets.gate or self.sockets.available() <= len(self.sockets.queue):
-                await self.sockets.pass_gate()
-            if self.get_nameservers is None:
-                sets = self.sets_of_resolv_conf(look_up)
-            else:
-                sets = self.get_nameservers(next(iter(look_up.led)).question.fqdn)
-            if not hasattr(sets, 'aclose'):
-                needed = 'it has to be an async generator (async def, with yield)'
-                raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
-            async for given in sets:
-                is_checked = self.get_nameservers is None
-                await look_up.ask(*given if is_checked else check_set(look_up, given))
-                if look_up.is_over or not look_up.led:
-                    return
-            look_up.conclude()
+            if self.sockets.gate or self.sockets.available() <= self.sockets.queued():
+                await self.sockets.pass_gate(look_up)
+            if not look_up.is_over:
+                is_by_hook = self.get_nameservers is not None
+                if self.get_nameservers is None:
+                    sets = self.sets_of_resolv_conf(look_up)
+                else:
+                    sets = self.get_nameservers(flights[0].question.fqdn)
+                if not hasattr(sets, 'aclose'):
+                    needed = 'it has to be an async generator (async def, with yield)'
+                    raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
+                async for given in sets:
+                    if look_up.is_asking():
+                        await look_up.ask(*check_set(look_up, given) if is_by_hook else given)
+                    if not look_up.is_asking():
+                        break
+                else:
+                    look_up.conclude(flights)
+            is_left = False
+        except Exception as error:
+            if error is not look_up.error:  # but of a hook: it goes to the followers as well
+                for flight in list(look_up.led):
+                    self.cache.finish(flight, error)
+                look_up.outcomes.clear()  # for the error refers to the frames that refer to these
+            raise
         finally:
             look_up.close()
+            if is_left or look_up.is_over:
+                self.cache.leave(look_up)  # now, since the hook may await something as it is closed
             # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
             # this coroutine is closed by hand.
             if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):

@@ -4069,6 +4069,232 @@ class TestBothFamilies:
         assert [qtype for _, qtype, *_ in server.queries] == [1, 28]
 
 
+class TestSharing:
+    """What look-ups of one and of both families, cancelled or not, do to each other."""
+
+    async def test_with_one_socket_each_type_has_its_tries(self, nameserver):
+        server = nameserver(by_type(silence, a('2001:db8::1')))
+        resolve, _ = resolver_for(server, max_sockets=1)
+        both, single = (asyncio.ensure_future(resolve('db.example', qtype)) for qtype in (BOTH, TYPES.AAAA))
+        assert [texts(found) for found in await asyncio.gather(both, single)] == [['2001:db8::1']] * 2
+        assert [qtype for _, qtype, *_ in server.queries][:2] == [1, 28]
+
+    async def test_a_type_that_was_never_asked_for_want_of_a_socket_says_so(self, nameserver):
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(nameserver(silence), times=1), max_sockets=1)
+        both, single = (asyncio.ensure_future(resolve('db.example', qtype)) for qtype in (BOTH, TYPES.AAAA))
+        results = await asyncio.gather(both, single, return_exceptions=True)
+        assert [type(error) for error in results] == [m.ResolverTimeout, m.TemporaryResolverError]
+        assert 'timed out after 0.5 s' in str(results[0])
+        assert 'was not asked, since all sockets were in use' in str(results[1])
+
+    async def test_a_look_up_that_was_cancelled_leads_nothing_while_its_hook_is_closed(self, nameserver):
+        server, closing = nameserver(silence), []
+
+        async def get_nameservers(_):
+            try:
+                while True:
+                    yield 1, server.at
+            finally:
+                closing.append(now())
+                if len(closing) == 1:
+                    await asyncio.sleep(0.2)
+
+        resolve, _ = resolver_for(get_nameservers=get_nameservers, max_sockets=3)
+        single = asyncio.ensure_future(resolve('db.example', TYPES.AAAA))
+        await asyncio.sleep(0.1)
+        both = asyncio.ensure_future(resolve('db.example', BOTH))
+        await asyncio.sleep(0.1)
+        both.cancel()
+        await asyncio.sleep(0.05)
+        single.cancel()
+        await asyncio.gather(both, single, return_exceptions=True)
+
+    async def test_a_follower_does_not_wait_for_the_hook_of_a_cancelled_leader_to_be_closed(self, nameserver):
+        server = nameserver(silence, a('192.0.2.1'))
+
+        async def get_nameservers(_):
+            try:
+                yield 30, server.at
+            finally:
+                await asyncio.sleep(10)
+
+        resolve, _ = resolver_for(get_nameservers=get_nameservers)
+        leader, follower = (asyncio.ensure_future(resolve('db.example', TYPES.A)) for _ in range(2))
+        await asyncio.sleep(0.1)
+        leader.cancel()
+        await asyncio.sleep(0.1)
+        assert len(server.queries) == 2
+        await asyncio.gather(leader, follower, return_exceptions=True)
+
+    async def test_a_timeout_of_nothing_does_not_make_the_poller_check_all_the_time(self, nameserver, monkeypatch):
+        checks, check = [], m.Poller.check
+        monkeypatch.setattr(m.Poller, 'check', lambda poller: checks.append(now()) or check(poller))
+        one, two = nameserver(after(1, a('192.0.2.1'))), nameserver(silence)
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets((0, one.at), (5, two.at)))
+        assert texts(await resolve('db.example', TYPES.A)) == ['192.0.2.1']
+        assert len(checks) <= 2
+
+    @pytest.mark.parametrize('types', [BOTH, BOTH[::-1]])
+    async def test_an_error_for_both_tells_what_happened_to_each(self, nameserver, types):
+        server = nameserver(by_type(silence, servfail))
+        with system(server):
+            resolve, _ = Resolver()
+            with pytest.raises(m.ResolverTimeout) as caught:
+                await resolve('db.example', types)
+        assert f'{server.text} timed out after 0.5 s (2 times)' in str(caught.value)
+        assert f'{server.text} answered SERVFAIL (2 times)' in str(caught.value)
+
+    @pytest.mark.parametrize('types', [BOTH, BOTH[::-1]])
+    async def test_a_timeout_of_one_type_of_a_single_label_ends_the_search(self, nameserver, types):
+        server = nameserver(zone(db=by_type(silence, servfail), db_other_example=by_type(a('192.0.2.66'), a('2001:db8::66'))))
+        with system(server, search='other.example', options='ndots:0'):
+            resolve, _ = Resolver()
+            with pytest.raises(m.ResolverTimeout, match='^db A.*: '):
+                await resolve('db', types)
+
+    async def test_addresses_are_in_the_order_of_the_types_though_one_has_an_alias_to_follow(self, nameserver):
+        def find(query):
+            if query.question[0].rdtype == TYPES.AAAA:
+                return reply('? 20 IN CNAME x.example.', 'x.example. 20 IN AAAA 2001:db8::1')(query)
+            return (alias('x.example') if b'www' in query.question[0].name.to_wire().lower() else a('192.0.2.1'))(query)
+
+        resolve, _ = resolver_for(nameserver(find))
+        for _ in range(2):
+            assert texts(await resolve('www.example', BOTH)) == ['192.0.2.1', '2001:db8::1']
+
+    async def test_a_question_handed_over_to_one_in_its_last_set_is_asked_anew_in_all_sets(self, nameserver):
+        server = nameserver(by_type(silence, silence))
+        resolve, _ = resolver_for(server)
+        leader = asyncio.ensure_future(resolve('db.example', TYPES.A))
+        await asyncio.sleep(0.01)
+        follower = asyncio.ensure_future(resolve('db.example', BOTH))
+        await asyncio.sleep(2.44)  # the leader and the follower, which leads AAAA, are in their fifth sets
+        server.replies = [by_type(after(0.2, a('192.0.2.1')), silence)]
+        leader.cancel()
+        assert texts(await follower) == ['192.0.2.1']
+
+    async def test_a_question_is_handed_over_to_a_follower_that_asks_nothing_if_there_is_one(self, nameserver):
+        server = nameserver(by_type(silence, silence))
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(server, timeout=9, times=1))
+        leader = asyncio.ensure_future(resolve('db.example', TYPES.A))
+        await asyncio.sleep(1)
+        both, single = (asyncio.ensure_future(resolve('db.example', qtype)) for qtype in (BOTH, TYPES.A))
+        await asyncio.sleep(1)
+        server.replies = [by_type(after(8, a('192.0.2.1')), silence)]
+        leader.cancel()
+        assert texts(await single) == ['192.0.2.1']
+        assert now() == 1010  # with nine seconds of its own, of which the other had eight left
+        assert texts(await both) == ['192.0.2.1']
+
+    @pytest.mark.parametrize(
+        ('four', 'six'), [(nxdomain, a('2001:db8::1')), (after(0.1, nxdomain), a('2001:db8::1')), (nxdomain, after(0.1, a('2001:db8::1')))]
+    )
+    async def test_nxdomain_to_one_wins_whatever_comes_first_and_from_the_cache(self, nameserver, four, six):
+        resolve, _ = resolver_for(nameserver(by_type(four, six)))
+        for _ in range(2):
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve('db.example', BOTH)
+
+    async def test_nxdomain_to_a_type_that_is_followed_counts_before_a_failure_of_the_other(self, nameserver):
+        server = nameserver(by_type(after(0.4, nxdomain), silence))
+        resolve, _ = resolver_for(server)
+        single = asyncio.ensure_future(resolve('db.example', TYPES.AAAA))
+        await asyncio.sleep(2.2)
+        with pytest.raises(m.NameDoesNotExist):
+            await resolve('db.example', BOTH)
+        await asyncio.gather(single, return_exceptions=True)
+
+    async def test_a_look_up_that_is_decided_does_not_wait_for_its_turn(self, nameserver):
+        other, server = nameserver(silence), nameserver(after(0.2, nxdomain))
+
+        async def get_nameservers(fqdn):
+            yield 30, (other if fqdn == b'z.example' else server).at
+
+        resolve, _ = resolver_for(get_nameservers=get_nameservers, max_sockets=1)
+        single = asyncio.ensure_future(resolve('db.example', TYPES.A))
+        await asyncio.sleep(0.05)
+        blocking = asyncio.ensure_future(resolve('z.example', TYPES.A))
+        await asyncio.sleep(0.05)
+        with pytest.raises(m.NameDoesNotExist):
+            await resolve('db.example', BOTH)
+        assert (now(), len(server.queries)) == (pytest.approx(1000.2), 1)
+        blocking.cancel()
+        await asyncio.gather(single, blocking, return_exceptions=True)
+
+    async def test_what_a_hook_raises_for_a_question_handed_over_is_not_for_the_look_up_that_leaves(self, nameserver):
+        is_broken = False
+
+        def transform(fqdn):
+            if is_broken:
+                raise KeyError('hook')
+            return fqdn
+
+        resolve, _ = resolver_for(nameserver(silence), transform_fqdn=transform)
+        leaving = asyncio.ensure_future(resolve('x.example', TYPES.A))
+        await asyncio.sleep(0.05)
+        staying = asyncio.ensure_future(resolve('x.example', BOTH[::-1]))
+        await asyncio.sleep(0.05)
+        is_broken = True
+        leaving.cancel()
+        results = await asyncio.gather(leaving, staying, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError, KeyError]
+
+    async def test_a_look_up_under_way_comes_before_one_that_begins_and_needs_two_sockets(self, nameserver):
+        server = nameserver(silence)
+        resolve, _ = resolver_for(server, max_sockets=2)
+        first = asyncio.ensure_future(resolve('x.example', TYPES.A))
+        await asyncio.sleep(0.1)
+        second = asyncio.ensure_future(resolve('y.example', BOTH))
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert [sent - 1000 for name, _, sent, *_ in server.queries if name.lower() == 'x.example'] == [0, 0.5, 1, 1.5, 2]
+
+    async def test_an_answer_that_came_meanwhile_counts_before_nonsense_of_the_hook(self, nameserver):
+        server = nameserver(after(0.7, a('192.0.2.1')))
+
+        async def get_nameservers(_):
+            yield 0.5, server.at
+            await asyncio.sleep(1)
+            yield 'nonsense'
+
+        resolve, _ = resolver_for(get_nameservers=get_nameservers)
+        assert texts(await resolve('db.example', TYPES.A)) == ['192.0.2.1']
+
+    async def test_an_exception_of_a_logging_handler_is_not_for_the_followers(self, nameserver):
+        for reply_, expected in ((after(0.1, servfail), (ZeroDivisionError, m.ResponseCodeError)), (silence, (ZeroDivisionError, m.ResolverTimeout))):
+            resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(nameserver(reply_), times=2))
+            handler = logging.Handler()
+            handler.handle = lambda record, handler=handler: m.logger.removeHandler(handler) or 1 / 0
+            m.logger.addHandler(handler)
+            m.logger.setLevel(logging.DEBUG)
+            try:
+                results = await asyncio.gather(*(resolve('db.example', TYPES.A) for _ in range(2)), return_exceptions=True)
+            finally:
+                m.logger.setLevel(logging.NOTSET)
+                m.logger.removeHandler(handler)
+            assert tuple(map(type, results)) == expected
+
+    @pytest.mark.parametrize('how', ['cancelled', 'both'])
+    async def test_it_leaves_nothing_to_the_garbage_collector(self, nameserver, how):
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(nameserver(by_type(a('192.0.2.1'), silence)), times=2))
+
+        async def look_up(i):
+            task = asyncio.ensure_future(resolve(f'n{i}.example', BOTH if how == 'both' else TYPES.AAAA))
+            await asyncio.sleep(0.1)
+            if how == 'cancelled':
+                task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        await look_up(0)
+        gc.collect()
+        gc.disable()
+        try:
+            for i in range(1, 51):
+                await look_up(i)
+            assert gc.collect() < 50
+        finally:
+            gc.enable()
+
+
 # --- What attacks found -----------------------------------------------------------------------------------------------------------------------
 
 
@@ -4558,22 +4784,32 @@ def check_invariants(resolver):
     open_ = set(poller.queries.values())
     assert len(open_) <= sockets.limit <= sockets.max_sockets
     assert all(query.sock is not None and query.fd == fd for fd, query in poller.queries.items())
-    look_ups = {flight.leader for flight in cache.in_flight.values()} | set(sockets.queue) | {query.look_up for query in open_}
+    look_ups = (
+        {flight.leader for flight in cache.in_flight.values()}
+        | set(sockets.under_way)
+        | set(sockets.beginning)
+        | {query.look_up for query in open_}
+    )
     for look_up in look_ups:
         queued = [query for query in look_up.in_set if not query.is_sent]
-        assert not (queued and look_up.woken is not None and not look_up.woken.done()) or look_up in sockets.queue or sockets.outbox
+        assert (
+            not (queued and look_up.woken is not None and not look_up.woken.done())
+            or look_up in sockets.under_way
+            or look_up in sockets.beginning
+            or sockets.outbox
+        )
         active = [query for query in look_up.in_set if query.is_sent]
         assert not active or look_up in look_up.deadline.look_ups
         spare = [query for query in look_up.queries if query not in look_up.in_set]
         assert all(query in sockets.spare for query in spare)
     assert set(sockets.spare) <= open_
-    if sockets.queue and not sockets.is_flush_due:
-        look_up = next(iter(sockets.queue))
-        needed = sum(query.sock is None for query in look_up.in_set)
-        needed = min(needed, sockets.limit if look_up.asked_at == math.inf else 1)
+    queue = sockets.under_way or sockets.beginning
+    if queue and not sockets.is_flush_due:
+        needed = sum(query.sock is None for query in next(iter(queue)).in_set)
+        needed = min(needed, 1 if queue is sockets.under_way else sockets.limit)
         assert sockets.available() < max(needed, 1)
     if sockets.gate and not sockets.is_flush_due:
-        assert sockets.available() <= len(sockets.queue) or next(iter(sockets.gate)).done()
+        assert sockets.available() <= sockets.queued() or next(iter(sockets.gate)).done()
     for flight in cache.in_flight.values():
         assert flight in flight.leader.led
         assert flight.leader not in flight.followers
@@ -4644,7 +4880,7 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
         resolver = self.resolver
         assert (resolver.poller.epoll, resolver.poller.queries, resolver.cache.in_flight) == (None, {}, {})
         sockets = resolver.sockets
-        assert not any([sockets.gate, sockets.queue, sockets.spare, sockets.outbox])
+        assert not any([sockets.gate, sockets.queued(), sockets.spare, sockets.outbox])
         assert readers_of(self.loop) == self.readers
         assert not asyncio.all_tasks(self.loop)
         self.server.close()
@@ -4695,7 +4931,7 @@ async def run_schedule_with(server, chance):
     for task in tasks:
         assert task.cancelled() or isinstance(task.exception(), (m.ResolverError, type(None)))
     sockets = resolver.sockets
-    left = sockets.gate, sockets.queue, sockets.spare, sockets.outbox, resolver.cache.in_flight, resolver.poller.queries
+    left = sockets.gate, sockets.queued(), sockets.spare, sockets.outbox, resolver.cache.in_flight, resolver.poller.queries
     assert not any(left)
     await asyncio.sleep(2)
     assert resolver.poller.epoll is None
@@ -4741,14 +4977,13 @@ def test_whatever_the_schedule_all_look_ups_end(monkeypatch):
 
 @pytest.mark.parametrize('wake_up', ['after a look-up left the gate', 'after sockets became spare'])
 def test_the_schedules_find_a_deadlock_where_one_of_the_wake_ups_is_missing(monkeypatch, wake_up):
-    source = inspect.getsource(m.LookUp.end_set if 'spare' in wake_up else m.Sockets.pass_gate)
-    where = m.LookUp if 'spare' in wake_up else m.Sockets
-    mutant = re.sub(r'self\.(sockets\.)?flush_soon\(\)', 'pass', textwrap.dedent(source))
-    assert mutant != textwrap.dedent(source)
+    name = 'dequeue' if 'spare' in wake_up else 'pass_gate'
+    source = textwrap.dedent(inspect.getsource(getattr(m.Sockets, name)))
+    mutant = source.replace('self.flush_soon()', 'pass')
+    assert mutant != source
     namespace = dict(vars(m))
     exec('from __future__ import annotations\n' + mutant, namespace)
-    name = 'end_set' if 'spare' in wake_up else 'pass_gate'
-    monkeypatch.setattr(where, name, namespace[name])
+    monkeypatch.setattr(m.Sockets, name, namespace[name])
     with pytest.raises(AssertionError, match='schedule'):
         fuzz_schedules(monkeypatch, range(300))
 
