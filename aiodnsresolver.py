@@ -591,7 +591,7 @@ class Question:
 
     __slots__ = ('fqdn', 'qtype', 'wire')
 
-    def __init__(self, fqdn: bytes, qtype: int) -> None:
+    def __init__(self, fqdn: bytes, qtype: TYPES) -> None:
         self.fqdn = fqdn
         self.qtype = qtype
         self.wire = pack_name(fqdn) + QUESTION_TAIL.pack(qtype, IN)
@@ -613,11 +613,6 @@ class Answer:
     aliases: tuple[bytes, ...] = ()  # one leads to the next; the last is the canonical name
     negative: type[DoesNotExist] | None = None
     reason: str = ''  # why the answer is negative, e.g. `192.0.2.1:53 answered NXDOMAIN`
-
-    @property
-    def is_alias(self) -> bool:
-        """Whether the last of the aliases is to be asked for."""
-        return not self.records and self.negative is None
 
     def joined_to(self, alias: Answer) -> Answer:
         """Returns this answer to an alias as one to the name that has the alias."""
@@ -1301,7 +1296,7 @@ class Query:
             return
         look_up.sockets.poller.watch_on(self.fd)
         if is_reply_in_another_case(self.wire, data):
-            self.flight.failures.wrong_case[self.nameserver] = None
+            self.flight.failed().wrong_case[self.nameserver] = None
 
 
 def socket_failure(error: OSError) -> tuple[Failure, OSError]:
@@ -1414,6 +1409,11 @@ def is_positive(outcome: Outcome) -> bool:
     return isinstance(outcome, Answer) and bool(outcome.records)
 
 
+def is_alias(outcome: Outcome) -> bool:
+    """Tells whether the last of the aliases of an answer is to be asked for."""
+    return isinstance(outcome, Answer) and not outcome.records and outcome.negative is None
+
+
 class Sockets:
     """Opens a socket for each query, never more than the limit, and closes spare ones for others.
 
@@ -1434,6 +1434,10 @@ class Sockets:
     def available(self) -> int:
         """Returns how many sockets could be opened now, in place of spare ones where needed."""
         return self.limit - len(self.poller.queries) + len(self.spare)
+
+    def has_room(self) -> bool:
+        """Tells whether a look-up that begins need not wait."""
+        return not self.gate and self.available() > len(self.under_way) + len(self.beginning)
 
     async def pass_gate(self, look_up: LookUp) -> None:
         """Waits until there is room for another look-up, first come, first served.
@@ -1562,7 +1566,12 @@ class Flight:
         self.question = question
         self.leader: LookUp
         self.followers: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
-        self.failures: Failures  # of the leader
+        self.failures: Failures | None = None  # of the leader
+
+    def failed(self) -> Failures:
+        """Returns the failures, to add one."""
+        self.failures = self.failures or Failures()
+        return self.failures
 
 
 class LookUp:
@@ -1598,7 +1607,7 @@ class LookUp:
         self.finish = finish
         self.led: dict[Flight, None] = {}
         self.followed: dict[Flight, None] = {}
-        self.outcomes: dict[int, Outcome] = {}  # by record type
+        self.outcomes: dict[TYPES, Outcome] = {}
         self.queries: dict[Query, None] = {}  # that are not closed, the oldest first
         self.in_set: dict[Query, None] = {}
 
@@ -1611,7 +1620,7 @@ class LookUp:
         is_asking = bool(self.led)
         self.followed.pop(flight, None)
         self.led[flight] = None
-        flight.leader, flight.failures = self, Failures()
+        flight.leader, flight.failures = self, None
         if self.sockets.poller.loop.is_closed():
             return
         if not is_asking:
@@ -1627,8 +1636,10 @@ class LookUp:
         self.led.pop(flight, None)
         self.followed.pop(flight, None)
         self.outcomes[flight.question.qtype] = outcome
-        self.has_records = self.has_records or is_positive(outcome)
-        if not (self.led or self.followed) or is_decisive(outcome):
+        if self.led or self.followed:
+            self.has_records = self.has_records or is_positive(outcome)
+            self.is_over = is_decisive(outcome)
+        else:
             self.is_over = True
         if self.is_over or not self.led:
             self.wake()
@@ -1642,15 +1653,12 @@ class LookUp:
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
 
-    def is_asking(self) -> bool:
-        return bool(self.led) and not self.is_over
-
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout, self.nameservers = timeout, nameservers
         flights = list(self.led)
         if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
-            flights.sort(key=lambda flight: sum(flight.failures.times.values()))
+            flights.sort(key=lambda flight: sum(flight.failed().times.values()))
         self.put(flights)
         if self.in_set and self.error is None:
             is_time_up = await self.sleep()
@@ -1706,7 +1714,7 @@ class LookUp:
                 if query.sock is not None:
                     error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
                     self.note(query, *socket_failure(error))
-                query.flight.failures.unasked = query.nameserver
+                query.flight.failed().unasked = query.nameserver
                 self.drop(query)
         self.in_set.clear()
         if self.led:
@@ -1752,7 +1760,7 @@ class LookUp:
 
     def note(self, query: Query, failure: Failure, cause: OSError | None = None) -> None:
         nameserver, question = query.nameserver, query.flight.question
-        query.flight.failures.add(nameserver, failure, cause)
+        query.flight.failed().add(nameserver, failure, cause)
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
         if self.failing is None:
@@ -1770,7 +1778,7 @@ class LookUp:
         self.read_all()
         for flight in flights:
             if flight in self.led:
-                self.finish(flight, flight.failures)
+                self.finish(flight, flight.failed())
         if self.error is not None:
             raise self.error
 
@@ -2050,51 +2058,49 @@ class LoopResolver:
             used = [key for key in keys if key in self.cache.answers]
             self.cache.remember(name, qtype, Shortcut(used, records, now, until))
 
-    async def find(self, fqdn: bytes, qtypes: Sequence[TYPES]) -> dict[int, Answer | Failures]:
-        """Returns the outcomes for a name by record type, following its aliases.
+    async def find(self, fqdn: bytes, qtypes: Sequence[TYPES]) -> dict[TYPES, Answer | Failures]:
+        """Returns the outcomes for a name by record type, at the end of its aliases.
 
         One may be missing: if another decides for both, or if there are records of the other type.
         Raises what a hook raised, also one that was called for another look-up.
         """
-        as_asked, all_types = fqdn, qtypes
-        outcomes: dict[int, Answer | Failures] = {}
-        aliases: dict[TYPES, Answer] = {}
-        has_records = False
-        while True:
-            found: dict[int, Any] = {}
-            if self.get_host is not None or fqdn in self.hosts.read(self.loop.time()):
-                found = await self.ask_host(fqdn, qtypes)
-            found = found or await self.look_up(fqdn, qtypes, has_records)
-            for qtype in qtypes:
-                alias = aliases.pop(qtype, None)
-                if outcome := found.get(qtype):
-                    if alias:
-                        outcome = outcome.joined_to(alias)
-                        if fault := find_fault([as_asked, *outcome.aliases]):
-                            label = describe(as_asked, [qtype])
-                            raise AliasChainTooLong(f'{label}: the nameservers gave {fault}')
-                    if isinstance(outcome, Answer) and outcome.is_alias:
-                        aliases[qtype] = outcome
-                    else:
-                        outcomes[qtype] = outcome
-                        has_records = has_records or is_positive(outcome)
-            if not aliases or any(map(is_decisive, outcomes.values())):
+        outcomes = await self.look_up(fqdn, qtypes, False)
+        while aliases := [qtype for qtype in outcomes if is_alias(outcomes[qtype])]:
+            if any(map(is_decisive, outcomes.values())):
                 break
-            # Nearly always both types have the same alias, and are asked together.
-            fqdn = next(iter(aliases.values())).aliases[-1]
-            qtypes = [qtype for qtype in aliases if aliases[qtype].aliases[-1] == fqdn]
+            # Nearly always both types have the same canonical name, and are asked together.
+            canonical = outcomes[aliases[0]].aliases[-1]
+            together = [qtype for qtype in aliases if outcomes[qtype].aliases[-1] == canonical]
+            has_records = any(map(is_positive, outcomes.values()))
+            ends = await self.look_up(canonical, together, has_records)
+            for qtype in together:
+                alias = outcomes.pop(qtype)
+                if end := ends.get(qtype):
+                    assert isinstance(alias, Answer)
+                    outcomes[qtype] = end.joined_to(alias)
+                    if fault := find_fault([fqdn, *outcomes[qtype].aliases]):
+                        label = describe(fqdn, [qtype])
+                        raise AliasChainTooLong(f'{label}: the nameservers gave {fault}')
         if len(outcomes) > 1:
-            outcomes = {qtype: outcomes[qtype] for qtype in all_types if qtype in outcomes}
+            outcomes = {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
         return outcomes
 
     async def look_up(
         self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool
-    ) -> dict[int, Answer | Failures]:
-        """Returns what the cache has of a name, and asks the rest or follows those that ask it."""
+    ) -> dict[TYPES, Answer | Failures]:
+        """Returns what is known of a name: in the hosts file, in the cache, or else by asking.
+
+        What other look-ups ask already is waited for. `has_records`: there are some of the other
+        type, by another name.
+        """
+        outcomes: dict[TYPES, Answer | Failures] = {}
+        if self.get_host is not None or fqdn in self.hosts.read(self.loop.time()):
+            outcomes |= await self.ask_host(fqdn, qtypes)
+            if outcomes:
+                return outcomes
         now = self.loop.time()
         if top_level(fqdn) in SPECIAL_DOMAINS:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
-        outcomes: dict[int, Any] = {}
         missing: list[Question] = []
         for qtype in qtypes:
             question = Question(fqdn, qtype)
@@ -2125,10 +2131,11 @@ class LoopResolver:
     async def ask(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
+        aclose = None
         is_left = True
         flights = list(look_up.led)  # one that comes later is asked anew, in all sets
         try:
-            if self.sockets.gate or self.sockets.available() <= self.sockets.queued():
+            if not self.sockets.has_room():
                 await self.sockets.pass_gate(look_up)
             if not look_up.is_over:
                 is_by_hook = self.get_nameservers is not None
@@ -2136,13 +2143,14 @@ class LoopResolver:
                     sets = self.sets_of_resolv_conf(look_up)
                 else:
                     sets = self.get_nameservers(flights[0].question.fqdn)
-                if not hasattr(sets, 'aclose'):
+                aclose = getattr(sets, 'aclose', None)
+                if aclose is None:
                     needed = 'it has to be an async generator (async def, with yield)'
                     raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
                 async for given in sets:
-                    if look_up.is_asking():
+                    if look_up.led and not look_up.is_over:
                         await look_up.ask(*check_set(look_up, given) if is_by_hook else given)
-                    if not look_up.is_asking():
+                    if look_up.is_over or not look_up.led:
                         break
                 else:
                     look_up.conclude(flights)
@@ -2159,8 +2167,8 @@ class LoopResolver:
                 self.cache.leave(look_up)  # now, since the hook may await something as it is closed
             # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
             # this coroutine is closed by hand.
-            if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):
-                await sets.aclose()
+            if aclose is not None and not getattr(sets, 'ag_running', False):
+                await aclose()
 
     async def sets_of_resolv_conf(self, look_up: LookUp) -> AsyncGenerator[tuple[Any, ...], None]:
         """Yields the nameservers of resolv.conf, one at a time."""
@@ -2175,16 +2183,17 @@ class LoopResolver:
         for _round in range(conf.attempts):
             unasked = list(nameservers)
             for flight in look_up.led:
-                unasked = [each for each in unasked if not flight.failures.is_exhausted(each)]
+                failures = flight.failures or Failures()
+                unasked = [each for each in unasked if not failures.is_exhausted(each)]
             while unasked:
                 assert self.failing is not None
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
                 yield timeout, (nameserver,)
 
-    async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[int, Answer]:
+    async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Answer]:
         """Returns what the hosts file or get_host has of a name, by record type."""
-        found: dict[int, Answer] = {}
+        found: dict[TYPES, Answer] = {}
         for qtype in qtypes:
             if self.get_host is None:
                 words = self.hosts.read(self.loop.time()).get(fqdn, ())
