@@ -1131,6 +1131,11 @@ async def test_a_file_that_is_written_to_while_it_is_read_is_read_again(tmp_path
     with unittest.mock.patch('aiodnsresolver.open', side_effect=open_and_write, create=True):
         assert file.read(1) == {b'a': ['192.0.2.1']}  # not the half
     assert file.read(2) == {b'a': ['192.0.2.2'], b'b': ['192.0.2.2']}
+    path.write_text('192.0.2.1 a\n')
+    file = m.SystemFile(str(path), m.parse_hosts)
+    with unittest.mock.patch('aiodnsresolver.open', side_effect=open_and_write, create=True):
+        assert file.read(3) == {b'a': ['192.0.2.2']}  # of a file that was never read, half is better than none
+    assert file.read(3) == {b'a': ['192.0.2.2'], b'b': ['192.0.2.2']}
 
 
 async def test_a_file_that_cannot_be_read_for_want_of_descriptors_is_as_it_was_and_read_later(tmp_path):
@@ -1533,6 +1538,13 @@ async def test_a_get_nameservers_that_is_no_async_generator_is_an_error_that_say
         resolve, _ = Resolver(get_host=no_host, get_nameservers=hook)
         with pytest.raises(m.ResolverError, match='www.example.com A: get_nameservers gave .* async generator'):
             await resolve('www.example.com', TYPES.A)
+
+
+async def test_digits_that_are_no_address_are_a_name(nameserver):
+    server = nameserver(a('192.0.2.1'))
+    resolve, _ = resolver_for(server)
+    assert texts(await resolve('1.2.3', TYPES.A)) == ['192.0.2.1']
+    assert server.names == ['1.2.3']
 
 
 async def test_an_ip_literal_is_its_own_answer(clock):
@@ -4248,6 +4260,43 @@ class TestSharing:
         await asyncio.gather(first, second, return_exceptions=True)
         assert [sent - 1000 for name, _, sent, *_ in server.queries if name.lower() == 'x.example'] == [0, 0.5, 1, 1.5, 2]
 
+    async def test_an_error_of_a_hook_for_one_type_is_raised_without_waiting_for_the_other(self, nameserver):
+        server, calls = nameserver(silence), []
+
+        async def get_nameservers(_):
+            calls.append(now())
+            if len(calls) == 1:
+                await asyncio.sleep(0.1)
+                raise KeyError('hook')
+            yield 9, server.at
+
+        resolve, _ = resolver_for(get_nameservers=get_nameservers)
+        results = await asyncio.gather(*(resolve('x.example', qtype) for qtype in (TYPES.A, BOTH)), return_exceptions=True)
+        assert ([type(result) for result in results], now()) == ([KeyError] * 2, 1000.1)
+
+    async def test_an_exception_of_a_logging_handler_after_the_last_set_is_raised(self, nameserver):
+        server = nameserver(silence)
+
+        async def get_nameservers(_):
+            yield 0.5, server.at
+            server.sock.sendto(servfail(dns.message.from_wire(server.queries[0][3])), server.queries[0][4])
+
+        def handle(record):
+            if 'SERVFAIL' in record.getMessage():
+                raise ZeroDivisionError
+
+        resolve, _ = resolver_for(get_nameservers=get_nameservers)
+        handler = logging.Handler()
+        handler.handle = handle
+        m.logger.addHandler(handler)
+        m.logger.setLevel(logging.DEBUG)
+        try:
+            with pytest.raises(ZeroDivisionError):
+                await resolve('x.example', TYPES.A)
+        finally:
+            m.logger.setLevel(logging.NOTSET)
+            m.logger.removeHandler(handler)
+
     async def test_an_answer_that_came_meanwhile_counts_before_nonsense_of_the_hook(self, nameserver):
         server = nameserver(after(0.7, a('192.0.2.1')))
 
@@ -4260,7 +4309,10 @@ class TestSharing:
         assert texts(await resolve('db.example', TYPES.A)) == ['192.0.2.1']
 
     async def test_an_exception_of_a_logging_handler_is_not_for_the_followers(self, nameserver):
-        for reply_, expected in ((after(0.1, servfail), (ZeroDivisionError, m.ResponseCodeError)), (silence, (ZeroDivisionError, m.ResolverTimeout))):
+        for reply_, expected in (
+            (after(0.1, servfail), (ZeroDivisionError, m.ResponseCodeError)),
+            (silence, (ZeroDivisionError, m.ResolverTimeout)),
+        ):
             resolve, _ = Resolver(get_host=no_host, get_nameservers=rounds(nameserver(reply_), times=2))
             handler = logging.Handler()
             handler.handle = lambda record, handler=handler: m.logger.removeHandler(handler) or 1 / 0
@@ -5768,6 +5820,18 @@ class TestGetaddrinfo:
             await m.getaddrinfo(resolve, host, port)
         assert server.queries == []
 
+    async def test_the_canonical_name_is_the_one_that_was_given(self, nameserver):
+        resolve, _ = resolver_for(
+            nameserver(reply('? 20 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1', 'b.example. 20 IN A 192.0.2.2'))
+        )
+        infos = await m.getaddrinfo(resolve, 'www.example.com', 80, family=socket.AF_INET, flags=socket.AI_CANONNAME, **STREAM)
+        assert [info[3] for info in infos] == ['www.example.com', '']
+
+    async def test_a_family_of_no_names_is_an_error_of_its_own(self, clock):
+        with pytest.raises(socket.gaierror) as caught:
+            await m.getaddrinfo(None, 'www.example.com', 80, family=socket.AF_UNIX)
+        assert caught.value.errno == socket.EAI_FAMILY
+
     async def test_a_host_of_another_kind_is_a_type_error(self, clock):
         with pytest.raises(TypeError, match='host is str, bytes or None, not 5'):
             await m.getaddrinfo(Resolver()[0], 5, 80)
@@ -6025,6 +6089,7 @@ def test_the_command_in_this_process(nsd, capfd):
     assert capfd.readouterr().out == '{"name": "192.0.2.1", "type": "A", "value": "192.0.2.1", "ttl": null}\n'
     assert m.main(['192.0.2.1', 'AAAA']) == 1
     assert m.main(['192.0.2.1', '--short']) == 0
+    assert m.main(['text.zone.example', 'outside.zone.example', 'TXT', 'CNAME', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 0
     assert m.main(['nothing.zone.example', 'www.zone.example', 'txt', '--json', '-v', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 1
     capfd.readouterr()
     with unittest.mock.patch('aiodnsresolver.Resolver') as made:
