@@ -1530,7 +1530,8 @@ class Sockets:
             if query.sock is None:
                 continue  # closed meanwhile: its look-up has an answer, or is over
             look_up = query.look_up
-            look_up.start_clock(now, deadlines)
+            if look_up.deadline is None:
+                look_up.start_clock(now, deadlines)
             try:
                 query.sock.send(query.wire)
             except OSError as error:
@@ -1549,7 +1550,8 @@ class Sockets:
 
     def close(self, query: Query) -> None:
         assert query.sock is not None
-        self.spare.pop(query, None)
+        if self.spare:
+            self.spare.pop(query, None)
         self.poller.forget(query.fd)
         query.sock.close()
         query.sock = None
@@ -1565,7 +1567,7 @@ class Flight:
     def __init__(self, question: Question) -> None:
         self.question = question
         self.leader: LookUp
-        self.followers: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
+        self.followers: collections.OrderedDict[LookUp, None] | None = None  # None: no one so far
         self.failures: Failures | None = None  # of the leader
 
     def failed(self) -> Failures:
@@ -1645,8 +1647,8 @@ class LookUp:
             self.wake()
 
     def wake(self, is_time_up: bool = False) -> None:
-        if self.woken is not None:
-            set_result(self.woken, is_time_up)
+        if self.woken is not None and not self.woken.done():
+            self.woken.set_result(is_time_up)
 
     def sleep(self) -> asyncio.Future[bool]:
         """Returns what to await until `wake`; its result is whether the time of the set is up."""
@@ -1677,16 +1679,16 @@ class LookUp:
         self.sockets.enqueue(self)
 
     def start_clock(self, now: float, deadlines: dict[float, Deadline]) -> None:
-        """Starts the time of the set, if this is its first query that is about to be sent.
+        """Starts the time of the set, as its first query is about to be sent.
 
         `deadlines` has those of the sets that are sent together, by their timeout.
         """
-        if self.deadline is None:
-            self.asked_at = min(self.asked_at, now)
-            if self.timeout not in deadlines:
-                deadlines[self.timeout] = Deadline(self.sockets.poller.loop, now + self.timeout)
-            self.deadline = deadlines[self.timeout]
-            self.deadline.look_ups[self] = None
+        if self.asked_at == math.inf:
+            self.asked_at = now
+        if self.timeout not in deadlines:
+            deadlines[self.timeout] = Deadline(self.sockets.poller.loop, now + self.timeout)
+        self.deadline = deadlines[self.timeout]
+        self.deadline.look_ups[self] = None
 
     def stop_clock(self) -> None:
         if self.deadline is not None:
@@ -1719,7 +1721,7 @@ class LookUp:
         self.in_set.clear()
         if self.led:
             self.sockets.dequeue(self)
-            followers = [follower for flight in self.led for follower in flight.followers]
+            followers = [each for flight in self.led for each in flight.followers or ()]
             for look_up in (self, *followers):
                 if look_up.has_records:
                     look_up.is_over = True
@@ -1875,19 +1877,22 @@ class Cache:
             flight = self.in_flight[question.wire] = Flight(question)
             look_up.lead(flight)
         else:
+            flight.followers = flight.followers or collections.OrderedDict()
             flight.followers[look_up] = look_up.followed[flight] = None
 
     def leave(self, look_up: LookUp) -> None:
         """Takes a look-up out of the flights that have no outcome yet."""
         while look_up.followed:
             flight, _ = look_up.followed.popitem()
+            assert flight.followers is not None
             del flight.followers[look_up]
         while look_up.led:
             flight, _ = look_up.led.popitem()
             # One that asks already would have only the rest of its sets for this question.
-            idle = (follower for follower in flight.followers if not follower.led)
-            if heir := next(idle, next(iter(flight.followers), None)):
-                del flight.followers[heir]
+            if followers := flight.followers:
+                idle = (follower for follower in followers if not follower.led)
+                heir = next(idle, next(iter(followers)))
+                del followers[heir]
                 heir.lead(flight)
             else:
                 self.finish(flight, None)
@@ -1905,7 +1910,7 @@ class Cache:
         if outcome is None:
             return
         flight.leader.settle(flight, outcome)
-        for follower in flight.followers:
+        for follower in flight.followers or ():
             follower.settle(flight, outcome)
 
     def clear(self) -> None:
@@ -1942,13 +1947,18 @@ def check_types(qtype: Any) -> tuple[TYPES, ...]:
     )
 
 
+@functools.lru_cache(maxsize=1000)
+def to_set(timeout: float, *nameservers: tuple[Any, int]) -> tuple[float, list[Nameserver]]:
+    """Raises ValueError, TypeError or OverflowError."""
+    if not 0 <= timeout < math.inf:
+        raise ValueError(f'{timeout!r} is no timeout')
+    return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
+
+
 def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
     """Returns the timeout and the nameservers of a set from a hook. Raises ResolverError."""
     try:
-        timeout, *nameservers = given
-        if not 0 <= timeout < math.inf:
-            raise ValueError(f'{timeout!r} is no timeout')
-        return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
+        return to_set(*given)
     except (TypeError, ValueError, OverflowError) as error:
         raise ResolverError(
             f'{look_up}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is '

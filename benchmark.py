@@ -167,7 +167,7 @@ CACHING = [peer for peer in RESOLVERS if peer != 'async_dns']
 def is_right(answer, both=False):
     """Whether what a look-up came to, with whichever peer, holds the address, or those of both families."""
     if isinstance(answer, bytes):
-        return answer.endswith(socket.inet_aton(ADDRESS))
+        return socket.inet_aton(ADDRESS) in answer
     if isinstance(answer, Exception):
         return False
     text = text_of(answer)

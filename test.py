@@ -2342,7 +2342,9 @@ def redirected(redirect):
     """Nameservers are asked at the address and port that `redirect` makes of their own, since a system's are all at port 53."""
     to_nameserver = m.to_nameserver
     with unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*redirect(ip, port))):
+        m.to_set.cache_clear()
         yield
+    m.to_set.cache_clear()
 
 
 @contextlib.contextmanager
@@ -4864,8 +4866,8 @@ def check_invariants(resolver):
         assert sockets.available() <= sockets.queued() or next(iter(sockets.gate)).done()
     for flight in cache.in_flight.values():
         assert flight in flight.leader.led
-        assert flight.leader not in flight.followers
-        assert all(flight in follower.followed for follower in flight.followers)
+        assert flight.leader not in (flight.followers or ())
+        assert all(flight in follower.followed for follower in flight.followers or ())
 
 
 class LookUps(hypothesis.stateful.RuleBasedStateMachine):
