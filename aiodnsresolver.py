@@ -1640,7 +1640,7 @@ class LookUp:
         self.outcomes[flight.question.qtype] = outcome
         if self.led or self.followed:
             self.has_records = self.has_records or is_positive(outcome)
-            self.is_over = is_decisive(outcome)
+            self.is_over = self.is_over or is_decisive(outcome)
         else:
             self.is_over = True
         if self.is_over or not self.led:
@@ -1940,7 +1940,7 @@ def check_types(qtype: Any) -> tuple[TYPES, ...]:
         qtypes = tuple(dict.fromkeys(map(TYPES, qtype)))
         if qtypes and set(qtypes) <= ADDRESSES.keys():
             return qtypes
-    hint = f': write TYPES.{qtype}' if isinstance(qtype, str) and qtype in TYPES.__members__ else ''
+    hint = f': use TYPES.{qtype}' if isinstance(qtype, str) and qtype in TYPES.__members__ else ''
     raise ValueError(
         f'{qtype!r} is none of the types that can be asked for: {", ".join(TYPES.__members__)}, or '
         f'a tuple of A and AAAA{hint}'
