@@ -4613,8 +4613,8 @@ FORGERIES = [
 @pytest.mark.slow
 async def test_ten_thousand_forged_datagrams_end_nothing_and_cost_one_read_each(nameserver, monkeypatch):
     reads = []
-    read = m.Exchange.read
-    monkeypatch.setattr(m.Exchange, 'read', lambda exchange: reads.append(exchange) or read(exchange))
+    read = m.Query.read
+    monkeypatch.setattr(m.Query, 'read', lambda query: reads.append(query) or read(query))
 
     def flood(query):
         forged = [forge(query) for forge in FORGERIES]
