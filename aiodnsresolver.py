@@ -2399,6 +2399,8 @@ async def getaddrinfo(
     four: list[tuple[Any, ...]] = []
     six: list[tuple[Any, ...]] = []
     for address in found:
+        if (TYPES.A if address.version == 4 else TYPES.AAAA) not in entries:
+            continue  # of a get_host that does not mind the type
         if address.version == 4:
             text = socket.inet_ntop(socket.AF_INET, address.packed)
             for kind, protocol, number in entries[TYPES.A]:
@@ -2408,6 +2410,8 @@ async def getaddrinfo(
             scope = scope_index(address.scope_id) if address.scope_id else 0
             for kind, protocol, number in entries[TYPES.AAAA]:
                 six.append((socket.AF_INET6, kind, protocol, '', (text, number, 0, scope)))
+    if not (six or four):
+        raise socket.gaierror(GAI_ERRORS[NoRecords], f'{name}: no address is of the family')
     infos = six + four if not (six and four) or has_route(six[0][4][0], now) else four + six
     if flags & socket.AI_CANONNAME:
         infos[0] = (*infos[0][:3], name, infos[0][4])

@@ -5851,6 +5851,16 @@ class TestGetaddrinfo:
         assert len(await m.getaddrinfo(resolve, '3com.example', 80, **STREAM)) == 1
         assert server.names == ['3com.example'] * 2
 
+    async def test_an_address_of_a_family_that_was_not_asked_for_is_left_out(self, clock):
+        async def get_host(fqdn, qtype):
+            return ipaddress.ip_address('192.0.2.1')
+
+        resolve, _ = Resolver(get_host=get_host)
+        assert len(await m.getaddrinfo(resolve, 'x.example', 80, family=socket.AF_INET, **STREAM)) == 1
+        with pytest.raises(socket.gaierror, match='x.example: no address is of the family') as caught:
+            await m.getaddrinfo(resolve, 'x.example', 80, family=socket.AF_INET6)
+        assert caught.value.errno == socket.EAI_NODATA
+
     async def test_a_fake_in_place_of_resolve_is_enough(self, clock):
         async def fake(name, qtype):
             return (IPv4AddressExpiresAt('192.0.2.1', 0),)
