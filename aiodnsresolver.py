@@ -2588,7 +2588,8 @@ def resolver_of(options: Any) -> Resolve:
 async def print_records(options: Any) -> int:
     """Asks for all at once, prints in the order of the call, and returns the exit status."""
     if options.verbose:
-        logging.basicConfig(level=logging.DEBUG, format='%(message)s')
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.DEBUG)
     resolve = resolver_of(options)
     families = tuple(
         qtype for qtype in options.qtypes or (TYPES.A, TYPES.AAAA) if qtype in ADDRESSES

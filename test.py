@@ -6104,6 +6104,8 @@ def test_the_command_in_this_process(nsd, capfd):
     assert m.main(['192.0.2.1', '--short']) == 0
     assert m.main(['text.zone.example', 'outside.zone.example', 'TXT', 'CNAME', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 0
     assert m.main(['nothing.zone.example', 'www.zone.example', 'txt', '--json', '-v', '--nameserver', f'127.0.0.1:{nsd[1]}']) == 1
+    m.logger.handlers.clear()
+    m.logger.setLevel(logging.NOTSET)
     capfd.readouterr()
     with unittest.mock.patch('aiodnsresolver.Resolver') as made:
         made.return_value = (
