@@ -1584,7 +1584,7 @@ class LookUp:
     asked the other is over: no client would wait for more tries then (as in RFC 8305 §3).
 
     It puts the questions that it leads to sets of nameservers, one set after another. The queries
-    in `in_set` are queued or active, all others in `queries` are spare.
+    in `in_set` are queued, open or active, all others in `queries` are spare.
     """
 
     is_over = False
@@ -1830,7 +1830,8 @@ class Cache:
 
     The leader of a question asks it in its own task, and its outcome goes to all followers. Each
     of them waits on a future of its own, so that cancelling one affects no other. If the leader
-    leaves without an outcome, the first follower leads and asks anew.
+    leaves without an outcome, the first follower that asks nothing leads and asks anew, or else
+    the first one.
 
     A shortcut is for a name as it was given, and refers only to answers that are in the cache.
     """
@@ -2396,26 +2397,35 @@ async def getaddrinfo(
     except ResolverError as error:
         code = next(code for known, code in GAI_ERRORS.items() if isinstance(error, known))
         raise socket.gaierror(code, str(error)) from error
-    four: list[tuple[Any, ...]] = []
-    six: list[tuple[Any, ...]] = []
-    for address in found:
-        if (TYPES.A if address.version == 4 else TYPES.AAAA) not in entries:
-            continue  # of a get_host that does not mind the type
-        if address.version == 4:
-            text = socket.inet_ntop(socket.AF_INET, address.packed)
-            for kind, protocol, number in entries[TYPES.A]:
-                four.append((socket.AF_INET, kind, protocol, '', (text, number)))
-        else:
-            text = socket.inet_ntop(socket.AF_INET6, address.packed)
-            scope = scope_index(address.scope_id) if address.scope_id else 0
-            for kind, protocol, number in entries[TYPES.AAAA]:
-                six.append((socket.AF_INET6, kind, protocol, '', (text, number, 0, scope)))
+    six, four = to_infos(found, entries)
     if not (six or four):
         raise socket.gaierror(GAI_ERRORS[NoRecords], f'{name}: no address is of the family')
     infos = six + four if not (six and four) or has_route(six[0][4][0], now) else four + six
     if flags & socket.AI_CANONNAME:
         infos[0] = (*infos[0][:3], name, infos[0][4])
     return infos
+
+
+def to_infos(
+    addresses: Iterable[Any], entries: dict[TYPES, list[tuple[Any, ...]]]
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Returns what getaddrinfo has of addresses: of IPv6 and of IPv4, each as far as asked for.
+
+    A get_host that ignores the type may give addresses of a family that was not.
+    """
+    four: list[tuple[Any, ...]] = []
+    six: list[tuple[Any, ...]] = []
+    for address in addresses:
+        if address.version == 4:
+            text = socket.inet_ntop(socket.AF_INET, address.packed)
+            for kind, protocol, port in entries.get(TYPES.A, ()):
+                four.append((socket.AF_INET, kind, protocol, '', (text, port)))
+        else:
+            text = socket.inet_ntop(socket.AF_INET6, address.packed)
+            scope = scope_index(address.scope_id) if address.scope_id else 0
+            for kind, protocol, port in entries.get(TYPES.AAAA, ()):
+                six.append((socket.AF_INET6, kind, protocol, '', (text, port, 0, scope)))
+    return six, four
 
 
 @functools.lru_cache(maxsize=1000)
