@@ -42,6 +42,7 @@ import stat
 import struct
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 __all__ = [
@@ -335,6 +336,11 @@ def describe(fqdn: bytes, qtypes: Iterable[int]) -> str:
     return f'{name_to_text(fqdn)} {", ".join(TYPES(qtype).name for qtype in qtypes)}'
 
 
+def invalid(name: str | bytes, fault: str) -> InvalidName:
+    text = repr(name_to_text(name) if isinstance(name, bytes) else name)
+    return InvalidName(f'{text} is no name: {fault}')
+
+
 def to_fqdn(name: str) -> bytes:
     """Returns a name as queries have it but for their case: dotted, lower case, no final dot.
 
@@ -343,34 +349,30 @@ def to_fqdn(name: str) -> bytes:
     if PLAIN_NAME.fullmatch(name) and len(name) <= MAX_NAME - 2:
         return name.lower().encode()
     if len(name) > MAX_LETTERS:
-        raise InvalidName(f'{name[:MAX_LABEL]!r}… is no name: it has {len(name)} letters')
+        raise invalid(name[:MAX_LABEL] + '…', f'it has {len(name)} letters')
     labels = DOTS.split(name)
     if len(labels) > 1 and not labels[-1]:
         labels.pop()
     fqdn = b'.'.join(to_label(label, name) for label in labels)
     if len(fqdn) > MAX_NAME - 2:
-        raise InvalidName(f'{name!r} is no name: it has {len(fqdn)} octets, and 253 is the most')
+        raise invalid(name, f'it has {len(fqdn)} octets, and 253 is the most')
     return fqdn
 
 
 def to_label(label: str, name: str) -> bytes:
     if len(label) > MAX_NAME:
-        raise InvalidName(f'{name!r} is no name: one of its labels has {len(label)} letters')
+        raise invalid(name, f'one of its labels has {len(label)} letters')
     try:
         octets = label.encode('ascii' if label.isascii() else 'idna').lower()
     except UnicodeError as error:
-        fault = f'its label {label!r} cannot be written in ASCII: {error}'
-        raise InvalidName(f'{name!r} is no name: {fault}') from error
+        raise invalid(name, f'its label {label!r} cannot be written in ASCII: {error}') from error
     if not octets:
-        raise InvalidName(
-            f'{name!r} is no name: it has an empty label' if name else 'the name is empty'
-        )
+        raise invalid(name, 'it has an empty label') if name else InvalidName('the name is empty')
     if len(octets) > MAX_LABEL:
-        fault = f'its label {label!r} has {len(octets)} octets, and 63 is the most'
-        raise InvalidName(f'{name!r} is no name: {fault}')
+        raise invalid(name, f'its label {label!r} has {len(octets)} octets, and 63 is the most')
     if DOT in octets or UNPRINTABLE.search(octets):
         fault = f'its label {label!r} holds a space or another character that no name has'
-        raise InvalidName(f'{name!r} is no name: {fault}')
+        raise invalid(name, fault)
     return octets
 
 
@@ -404,14 +406,12 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
 def pack_name(name: bytes) -> bytes:
     """Returns a dotted name in wire format, uncompressed (RFC 1035 §3.1). Raises InvalidName."""
     if len(name) > MAX_NAME - 2:
-        fault = f'it has {len(name)} octets, and 253 is the most'
-        raise InvalidName(f'{name_to_text(name)!r} is no name: {fault}')
+        raise invalid(name, f'it has {len(name)} octets, and 253 is the most')
     labels = name.split(b'.') if name else []
     try:
         return b''.join([LENGTH_OCTETS[len(label)] + label for label in labels]) + b'\0'
     except KeyError as error:
-        fault = f'one of its labels has {error} octets, not 1 to 63'
-        raise InvalidName(f'{name_to_text(name)!r} is no name: {fault}') from None
+        raise invalid(name, f'one of its labels has {error} octets, not 1 to 63') from None
 
 
 def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
@@ -591,10 +591,10 @@ class Question:
 
     __slots__ = ('fqdn', 'qtype', 'wire')
 
-    def __init__(self, fqdn: bytes, qtype: TYPES) -> None:
+    def __init__(self, fqdn: bytes, qtype: TYPES, packed: bytes = b'') -> None:
         self.fqdn = fqdn
         self.qtype = qtype
-        self.wire = pack_name(fqdn) + QUESTION_TAIL.pack(qtype, IN)
+        self.wire = (packed or pack_name(fqdn)) + QUESTION_TAIL.pack(qtype, IN)
 
     def __str__(self) -> str:
         return describe(self.fqdn, [self.qtype])
@@ -631,6 +631,7 @@ class Failure(NamedTuple):
     error: type[ResolverError]  # what to raise when this is the last failure
     what: str
     rcode: int = NOERROR
+    cause: tuple[Any, ...] = ()  # the arguments of the OSError, if one is the cause
 
     @property
     def is_reply(self) -> bool:
@@ -874,15 +875,16 @@ class Nameserver(NamedTuple):
     family: int
     host: str
     port: int
-    scope_id: str
-    address: tuple[str, int] | None  # for `connect`; None with a scope id, which is looked up
+    scope_id: str = ''
 
     def __str__(self) -> str:
         host = f'{self.host}%{self.scope_id}' if self.scope_id else self.host
         return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
 
-    def scoped_address(self) -> tuple[str, int, int, int]:
+    def address(self) -> tuple[str, int] | tuple[str, int, int, int]:
         """Returns what `connect` takes. Raises OSError."""
+        if not self.scope_id:
+            return self.host, self.port
         return self.host, self.port, 0, scope_index(self.scope_id)
 
 
@@ -898,11 +900,11 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(f'{port!r} is no port')
     if isinstance(address, ipaddress.IPv4Address):
-        return Nameserver(socket.AF_INET, str(address), port, '', (str(address), port))
+        return Nameserver(socket.AF_INET, str(address), port)
     host, _, scope_id = str(address).partition('%')
     if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', scope_id or '0'):
         raise ValueError(f'{scope_id!r} is no scope id')
-    return Nameserver(socket.AF_INET6, host, port, scope_id, None if scope_id else (host, port))
+    return Nameserver(socket.AF_INET6, host, port, scope_id)
 
 
 class ResolvConf(NamedTuple):
@@ -1265,12 +1267,11 @@ class Query:
 
     def open(self, poller: Poller) -> None:
         """Opens the socket. Raises OSError or NotImplementedError."""
-        nameserver = self.nameserver
-        sock = Socket(nameserver.family, SOCKET_TYPE)
+        sock = Socket(self.nameserver.family, SOCKET_TYPE)
         try:
             if sock.getblocking():
                 sock.setblocking(False)
-            sock.connect(nameserver.address or nameserver.scoped_address())
+            sock.connect(self.nameserver.address())
             self.fd = sock.fileno()
             poller.watch(self.fd, self)
         except (OSError, NotImplementedError):
@@ -1288,7 +1289,7 @@ class Query:
             look_up.sockets.poller.watch_on(self.fd)
             return
         except OSError as error:
-            look_up.rule_out(self, *socket_failure(error))
+            look_up.rule_out(self, socket_failure(error))
             return
         found = read_reply(self.flight.question, self.wire, data, look_up.asked_at)
         if found is not None:
@@ -1299,11 +1300,11 @@ class Query:
             self.flight.failed().wrong_case[self.nameserver] = None
 
 
-def socket_failure(error: OSError) -> tuple[Failure, OSError]:
-    cause = error.with_traceback(None)  # whose frames would keep the look-up alive
+def socket_failure(error: OSError) -> Failure:
     if isinstance(error, ConnectionRefusedError):
-        return Failure(NameserverRefused, 'refused: nothing listens there'), cause
-    return Failure(NameserverUnreachable, f'cannot be asked: {error.strerror or error}'), cause
+        return Failure(NameserverRefused, 'refused: nothing listens there', cause=error.args)
+    what = f'cannot be asked: {error.strerror or error}'
+    return Failure(NameserverUnreachable, what, cause=error.args)
 
 
 SERIAL = itertools.count(1)
@@ -1316,13 +1317,12 @@ class Failures:
     times: dict[tuple[Nameserver, Failure], int] = dataclasses.field(default_factory=dict)
     wrong_case: dict[Nameserver, None] = dataclasses.field(default_factory=dict)
     last: Failure | None = None
-    cause: OSError | None = None  # of the last failure
     serial: int = 0  # of the last failure, among all
     unasked: Nameserver | None = None  # for want of a socket
     aliases: tuple[bytes, ...] = ()  # that led to the question
 
-    def add(self, nameserver: Nameserver, failure: Failure, cause: OSError | None = None) -> None:
-        self.last, self.cause, self.serial = failure, cause, next(SERIAL)
+    def add(self, nameserver: Nameserver, failure: Failure) -> None:
+        self.last, self.serial = failure, next(SERIAL)
         count = self.times.get((nameserver, failure), 0)
         if count or len(self.times) < MAX_FAILURES:
             self.times[nameserver, failure] = count + 1
@@ -1376,9 +1376,9 @@ class Failures:
         error = self.last.error(f'{message}: {"; ".join(found)}')
         if isinstance(error, ResponseCodeError):
             error.rcode = self.last.rcode
-        if isinstance(error, OSError) and self.cause is not None:
-            error.errno = self.cause.errno
-        error.__cause__ = self.cause
+        if self.last.cause:
+            error.__cause__ = cause = OSError(*self.last.cause)
+            error.errno = cause.errno  # type: ignore[attr-defined]
         return error
 
 
@@ -1386,7 +1386,14 @@ def show_aliases(aliases: Iterable[bytes]) -> str:
     return f' (an alias: {" → ".join(map(name_to_text, aliases))})'
 
 
-Outcome = Answer | Failures | Exception  # the last is raised as it is: it is of a hook
+class Raised(NamedTuple):
+    """An exception of a hook, or of a logging handler, with the frames to show of it."""
+
+    error: Exception
+    traceback: TracebackType | None
+
+
+Outcome = Answer | Failures | Raised
 
 
 def is_decisive(outcome: Outcome) -> bool:
@@ -1437,7 +1444,7 @@ class Sockets:
 
     def has_room(self) -> bool:
         """Tells whether a look-up that begins need not wait."""
-        return not self.gate and self.available() > len(self.under_way) + len(self.beginning)
+        return not self.gate and self.available() > self.queued()
 
     async def pass_gate(self, look_up: LookUp) -> None:
         """Waits until there is room for another look-up, first come, first served.
@@ -1475,9 +1482,8 @@ class Sockets:
 
     def flush_soon(self) -> None:
         """Has `flush` called at the end of this step, if any look-up waits for it."""
-        if not (self.under_way or self.beginning or self.gate or self.outbox):
-            return
-        if not self.is_flush_due and not self.poller.loop.is_closed():
+        is_needed = self.under_way or self.beginning or self.gate or self.outbox
+        if is_needed and not self.is_flush_due and not self.poller.loop.is_closed():
             self.is_flush_due = True
             self.poller.loop.call_soon(self.flush)
 
@@ -1513,10 +1519,12 @@ class Sockets:
                 if error.errno in SHORTAGE and self.poller.queries:
                     self.limit = len(self.poller.queries)
                     continue
-                query.look_up.rule_out(query, *socket_failure(error))
+                query.look_up.rule_out(query, socket_failure(error))
             except NotImplementedError as error:
                 message = f'{query.look_up}: {type(self.poller.loop).__name__} {NO_ADD_READER}'
-                query.look_up.fail(ResolverError(message), error)
+                failure = ResolverError(message)
+                failure.__cause__ = error
+                query.look_up.fail(failure)
             else:
                 self.outbox.append(query)
             return True
@@ -1539,7 +1547,7 @@ class Sockets:
                 if error.errno in SHORTAGE and len(self.poller.queries) > len(unsent):
                     self.outbox = unsent
                     return
-                look_up.rule_out(query, *socket_failure(error))
+                look_up.rule_out(query, socket_failure(error))
                 continue
             query.is_sent = True
             if look_up.failing is not None:
@@ -1564,10 +1572,10 @@ class Flight:
 
     __slots__ = ('failures', 'followers', 'leader', 'question')
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, leader: LookUp) -> None:
         self.question = question
-        self.leader: LookUp
-        self.followers: collections.OrderedDict[LookUp, None] | None = None  # None: no one so far
+        self.leader = leader
+        self.followers: dict[LookUp, None] = {}
         self.failures: Failures | None = None  # of the leader
 
     def failed(self) -> Failures:
@@ -1579,9 +1587,10 @@ class Flight:
 class LookUp:
     """What one caller waits for: the outcomes of one or two questions about a name.
 
-    Each question without an outcome is in flight, led or followed. The look-up is over when none is
-    left, when one outcome decides for both, or when one question has records and a set that was
-    asked the other is over: no client would wait for more tries then (as in RFC 8305 §3).
+    Each question without an outcome is in flight, led or followed; where the leader left, it is
+    entered anew as soon as this look-up runs and leads nothing. The look-up is over when each has
+    an outcome, when one outcome decides for both, or when one question has records and a set that
+    was asked the other is over: no client would wait for more tries then (as in RFC 8305 §3).
 
     It puts the questions that it leads to sets of nameservers, one set after another. The queries
     in `in_set` are queued, open or active, all others in `queries` are spare.
@@ -1590,11 +1599,9 @@ class LookUp:
     is_over = False
     has_records = False  # of one record type
     timeout = 0.0  # of the set under way, in seconds
-    nameservers: Sequence[Nameserver] = ()  # of the set under way
     asked_at = math.inf  # when the first query was about to be sent
     deadline: Deadline | None = None  # of the set under way, from its first send
     woken: asyncio.Future[bool] | None = None  # what this look-up awaits
-    error: Exception | None = None  # of a logging handler, or of a loop that is of no use
 
     def __init__(
         self,
@@ -1602,47 +1609,38 @@ class LookUp:
         failing: FailingNameservers | None,
         transform_fqdn: Callable[[bytes], bytes],
         finish: Callable[[Flight, Outcome], None],
+        questions: Sequence[Question],
     ) -> None:
         self.sockets = sockets
         self.failing = failing  # None: the nameservers are those of a hook
         self.transform_fqdn = transform_fqdn
         self.finish = finish
-        self.led: dict[Flight, None] = {}
-        self.followed: dict[Flight, None] = {}
+        self.questions = questions
+        self.led: dict[TYPES, Flight] = {}
+        self.followed: dict[TYPES, Flight] = {}
         self.outcomes: dict[TYPES, Outcome] = {}
         self.queries: dict[Query, None] = {}  # that are not closed, the oldest first
         self.in_set: dict[Query, None] = {}
 
     def __str__(self) -> str:
-        questions = [flight.question for flight in self.led]
-        return describe(questions[0].fqdn, [question.qtype for question in questions])
+        return describe(self.questions[0].fqdn, self.led)
 
-    def lead(self, flight: Flight) -> None:
-        """Takes a question to ask: in the set under way, or in the next if there is none."""
-        is_asking = bool(self.led)
-        self.followed.pop(flight, None)
-        self.led[flight] = None
-        flight.leader, flight.failures = self, None
-        if self.sockets.poller.loop.is_closed():
+    def unentered(self) -> list[Question]:
+        """Returns the questions that have no outcome and are not in flight."""
+        known = self.outcomes.keys() | self.led.keys() | self.followed.keys()
+        return [question for question in self.questions if question.qtype not in known]
+
+    def settle(self, qtype: TYPES, outcome: Outcome) -> None:
+        """Takes the outcome of the question of a type, unless it has one."""
+        if qtype in self.outcomes:
             return
-        if not is_asking:
-            self.wake()
-        elif self.nameservers:
-            try:
-                self.put([flight])
-            except Exception as error:  # of transform_fqdn: not for the look-up that hands over
-                self.fail(error)
-
-    def settle(self, flight: Flight, outcome: Outcome) -> None:
-        """Takes the outcome of a question."""
-        self.led.pop(flight, None)
-        self.followed.pop(flight, None)
-        self.outcomes[flight.question.qtype] = outcome
-        if self.led or self.followed:
-            self.has_records = self.has_records or is_positive(outcome)
-            self.is_over = self.is_over or is_decisive(outcome)
-        else:
+        self.led.pop(qtype, None)
+        self.followed.pop(qtype, None)
+        self.outcomes[qtype] = outcome
+        if len(self.outcomes) == len(self.questions) or is_decisive(outcome):
             self.is_over = True
+        elif is_positive(outcome):
+            self.has_records = True
         if self.is_over or not self.led:
             self.wake()
 
@@ -1657,26 +1655,29 @@ class LookUp:
 
     async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
-        self.timeout, self.nameservers = timeout, nameservers
-        flights = list(self.led)
+        self.timeout = timeout
+        flights = list(self.led.values())
         if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
             flights.sort(key=lambda flight: sum(flight.failed().times.values()))
-        self.put(flights)
-        if self.in_set and self.error is None:
-            is_time_up = await self.sleep()
-        else:  # so that a hook that yields such sets for ever does not stop the loop
-            is_time_up = await asyncio.sleep(0, False)
-        self.end_set(is_time_up)
-        if self.error is not None:
-            raise self.error
-
-    def put(self, flights: Iterable[Flight]) -> None:
-        """Has questions sent to all nameservers of the set under way."""
-        for flight in flights:
-            for nameserver in self.nameservers:
-                query = Query(self, flight, nameserver)
-                self.queries[query] = self.in_set[query] = None
-        self.sockets.enqueue(self)
+        is_time_up = False
+        try:
+            for flight in flights:
+                for nameserver in nameservers:
+                    query = Query(self, flight, nameserver)
+                    self.queries[query] = self.in_set[query] = None
+            self.sockets.enqueue(self)
+            if self.in_set and self.led:
+                is_time_up = await self.sleep()
+            else:  # so that a hook that yields such sets for ever does not stop the loop
+                await asyncio.sleep(0)
+        finally:
+            self.end_set(is_time_up)
+        # Look-ups with records wait for the other type no longer than for this set.
+        for flight in self.led.values():
+            for look_up in (self, *flight.followers):
+                if look_up.has_records:
+                    look_up.is_over = True
+                    look_up.wake()
 
     def start_clock(self, now: float, deadlines: dict[float, Deadline]) -> None:
         """Starts the time of the set, as its first query is about to be sent.
@@ -1690,11 +1691,6 @@ class LookUp:
         self.deadline = deadlines[self.timeout]
         self.deadline.look_ups[self] = None
 
-    def stop_clock(self) -> None:
-        if self.deadline is not None:
-            self.deadline.remove(self)
-            self.deadline = None
-
     def read_all(self) -> None:
         """Reads what has arrived already: it counts, however late this is called."""
         for query in list(self.queries):
@@ -1702,30 +1698,24 @@ class LookUp:
                 query.read()
 
     def end_set(self, is_time_up: bool) -> None:
-        """Makes spare what was sent and is open, and ends the look-ups that have records."""
-        self.stop_clock()
-        self.nameservers = ()
+        """Makes spare what was sent and is open, and drops the rest."""
+        if self.deadline is not None:
+            self.deadline.remove(self)
+            self.deadline = None
         for query in list(self.in_set):
             if query.is_sent:
                 self.sockets.spare[query] = None
                 if is_time_up:
-                    self.note(
-                        query, Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
-                    )
+                    what = f'timed out after {self.timeout:g} s'
+                    self.note(query, Failure(ResolverTimeout, what))
             else:
                 if query.sock is not None:
                     error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-                    self.note(query, *socket_failure(error))
+                    self.note(query, socket_failure(error))
                 query.flight.failed().unasked = query.nameserver
                 self.drop(query)
         self.in_set.clear()
-        if self.led:
-            self.sockets.dequeue(self)
-            followers = [each for flight in self.led for each in flight.followers or ()]
-            for look_up in (self, *followers):
-                if look_up.has_records:
-                    look_up.is_over = True
-                    look_up.wake()
+        self.sockets.dequeue(self)
 
     def take(self, query: Query, found: Answer | Failure) -> None:
         """Uses what a nameserver replied."""
@@ -1733,56 +1723,50 @@ class LookUp:
         if self.failing is not None and query in self.in_set and self.failing.replied(nameserver):
             text = 'nameserver %s answered %s: it is back'
             self.log(logging.INFO, text, nameserver, flight.question)
-        if isinstance(found, Failure) and issubclass(found.error, TemporaryResolverError):
+        if isinstance(found, Failure):
             self.rule_out(query, found)
+            if not issubclass(found.error, TemporaryResolverError):
+                self.finish(flight, flight.failed())
             return
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s gave %s', flight.question, nameserver, found)
-        outcome: Outcome
-        if isinstance(found, Failure):
-            outcome = Failures()
-            outcome.add(nameserver, found)
-        else:
-            outcome = found
-            outcome.reason = f'{nameserver} {found.reason}' if found.negative else ''
+        if found.negative:
+            found.reason = f'{nameserver} {found.reason}'
         # That a name does not exist is the answer for all its types.
-        is_for_all = isinstance(found, Answer) and found.negative is NameDoesNotExist
+        is_for_all = found.negative is NameDoesNotExist
         for other in list(self.queries):
             if is_for_all or other.flight is flight:
                 self.drop(other)
-        for each in list(self.led) if is_for_all else [flight]:
-            self.finish(each, outcome)
+        for each in list(self.led.values()) if is_for_all else [flight]:
+            self.finish(each, found)
 
-    def rule_out(self, query: Query, failure: Failure, cause: OSError | None = None) -> None:
+    def rule_out(self, query: Query, failure: Failure) -> None:
         """Notes that a nameserver is of no use for a question."""
         self.drop(query)
-        self.note(query, failure, cause)
+        self.note(query, failure)
         if not self.in_set:
             self.wake()
 
-    def note(self, query: Query, failure: Failure, cause: OSError | None = None) -> None:
+    def note(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
-        query.flight.failed().add(nameserver, failure, cause)
+        query.flight.failed().add(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
         if self.failing is None:
             return
         # What is remembered says something of the nameserver, not of the name or of this machine.
-        is_silent = self.failing.replies[nameserver] == query.replies
-        is_fault = failure.error is ResolverTimeout and is_silent
-        is_fault = is_fault or (cause is not None and cause.errno not in OWN_ERRORS)
+        is_fault = bool(failure.cause) and failure.cause[0] not in OWN_ERRORS
+        if failure.error is ResolverTimeout:
+            is_fault = self.failing.replies[nameserver] == query.replies
         if is_fault and self.failing.failed(nameserver, self.sockets.poller.loop.time()):
             text = 'nameserver %s %s (%s): for %s s it is asked last'
             self.log(logging.WARNING, text, nameserver, failure.what, question, FAILING_FOR)
 
-    def conclude(self, flights: Iterable[Flight]) -> None:
-        """Ends those of some questions that are left when no set is."""
+    def conclude(self) -> None:
+        """Ends the questions that are left when no set is."""
         self.read_all()
-        for flight in flights:
-            if flight in self.led:
-                self.finish(flight, flight.failed())
-        if self.error is not None:
-            raise self.error
+        for flight in list(self.led.values()):
+            self.finish(flight, flight.failed())
 
     def log(self, level: int, text: str, *args: object) -> None:
         """Logs, so that what a handler raises ends this look-up and no other one of the step."""
@@ -1791,10 +1775,10 @@ class LookUp:
         except Exception as error:
             self.fail(error)
 
-    def fail(self, error: Exception, cause: Exception | None = None) -> None:
-        error.__cause__ = cause or error.__cause__
-        self.error = self.error or error
-        self.wake()
+    def fail(self, error: Exception) -> None:
+        """Ends the questions that this look-up leads with an exception that is raised as it is."""
+        for flight in list(self.led.values()):
+            self.finish(flight, Raised(error, error.__traceback__))
 
     def drop(self, query: Query) -> None:
         self.in_set.pop(query, None)
@@ -1804,13 +1788,9 @@ class LookUp:
         self.sockets.flush_soon()
 
     def close(self) -> None:
-        """Closes all queries, and lets go of what refers back to this look-up."""
+        """Closes all queries, which also lets go of what refers back to this look-up."""
         for query in list(self.queries):
             self.drop(query)
-        self.sockets.dequeue(self)
-        self.stop_clock()
-        self.nameservers = ()
-        self.error = None
 
 
 # --- Resolver -------------------------------------------------------------------------------------
@@ -1830,8 +1810,7 @@ class Cache:
 
     The leader of a question asks it in its own task, and its outcome goes to all followers. Each
     of them waits on a future of its own, so that cancelling one affects no other. If the leader
-    leaves without an outcome, the first follower that asks nothing leads and asks anew, or else
-    the first one.
+    leaves without an outcome, its followers enter the question anew: the first to run leads.
 
     A shortcut is for a name as it was given, and refers only to answers that are in the cache.
     """
@@ -1875,44 +1854,39 @@ class Cache:
         """Has a look-up follow the flight of a question, or lead a new one."""
         flight = self.in_flight.get(question.wire)
         if flight is None:
-            flight = self.in_flight[question.wire] = Flight(question)
-            look_up.lead(flight)
+            flight = self.in_flight[question.wire] = Flight(question, look_up)
+            look_up.led[question.qtype] = flight
         else:
-            flight.followers = flight.followers or collections.OrderedDict()
-            flight.followers[look_up] = look_up.followed[flight] = None
+            flight.followers[look_up] = None
+            look_up.followed[question.qtype] = flight
 
-    def leave(self, look_up: LookUp) -> None:
-        """Takes a look-up out of the flights that have no outcome yet."""
-        while look_up.followed:
-            flight, _ = look_up.followed.popitem()
-            assert flight.followers is not None
-            del flight.followers[look_up]
+    def abandon(self, look_up: LookUp) -> None:
+        """Ends the flights that a look-up leads, without an outcome."""
         while look_up.led:
-            flight, _ = look_up.led.popitem()
-            # One that asks already would have only the rest of its sets for this question.
-            if followers := flight.followers:
-                idle = (follower for follower in followers if not follower.led)
-                heir = next(idle, next(iter(followers)))
-                del followers[heir]
-                heir.lead(flight)
-            else:
-                self.finish(flight, None)
+            _, flight = look_up.led.popitem()
+            self.forget(flight)
+            for follower in flight.followers:
+                del follower.followed[flight.question.qtype]
+                if not (follower.led or self.loop.is_closed()):
+                    follower.wake()
 
-    def finish(self, flight: Flight, outcome: Outcome | None) -> None:
+    def forget(self, flight: Flight) -> bool:
+        """Takes a flight out, and tells whether it was in: not so if the cache was cleared."""
+        is_in = self.in_flight.get(flight.question.wire) is flight
+        if is_in:
+            del self.in_flight[flight.question.wire]
+        return is_in
+
+    def finish(self, flight: Flight, outcome: Outcome) -> None:
         """Ends a flight, caches an answer, and gives an outcome to the leader and the followers."""
-        key = flight.question.wire
-        if self.in_flight.get(key) is flight:  # not so if the cache was cleared meanwhile
-            del self.in_flight[key]
-            if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
-                self.answers[key] = outcome
-                if len(self.answers) > self.max_size:
-                    self.answers.popitem(last=False)
-                    self.shortcuts.clear()
-        if outcome is None:
-            return
-        flight.leader.settle(flight, outcome)
-        for follower in flight.followers or ():
-            follower.settle(flight, outcome)
+        is_in = self.forget(flight)
+        if is_in and isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
+            self.answers[flight.question.wire] = outcome
+            if len(self.answers) > self.max_size:
+                self.answers.popitem(last=False)
+                self.shortcuts.clear()
+        for look_up in (flight.leader, *flight.followers):
+            look_up.settle(flight.question.qtype, outcome)
 
     def clear(self) -> None:
         self.answers.clear()
@@ -2113,8 +2087,9 @@ class LoopResolver:
         if top_level(fqdn) in SPECIAL_DOMAINS:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
         missing: list[Question] = []
+        packed = pack_name(fqdn)
         for qtype in qtypes:
-            question = Question(fqdn, qtype)
+            question = Question(fqdn, qtype, packed)
             if answer := self.cache.hit(question, now):
                 outcomes[qtype] = answer
                 has_records = has_records or bool(answer.records)
@@ -2123,63 +2098,68 @@ class LoopResolver:
         if not missing or (outcomes and any(map(is_decisive, outcomes.values()))):
             return outcomes
         self.look_ups += 1
-        look_up = LookUp(self.sockets, self.failing, self.transform_fqdn, self.cache.finish)
+        look_up = LookUp(
+            self.sockets, self.failing, self.transform_fqdn, self.cache.finish, missing
+        )
         look_up.has_records = has_records
         try:
             for question in missing:
                 self.cache.enter(look_up, question)
             while not look_up.is_over:
                 await (self.ask(look_up) if look_up.led else look_up.sleep())
+                for question in () if look_up.is_over else look_up.unentered():
+                    if answer := self.cache.hit(question, self.loop.time()):
+                        look_up.settle(question.qtype, answer)
+                    else:
+                        self.cache.enter(look_up, question)
         finally:
-            self.cache.leave(look_up)
-        for each, outcome in look_up.outcomes.items():
-            if isinstance(outcome, Exception):
-                look_up.outcomes.clear()
-                raise outcome.with_traceback(None)
-            outcomes[each] = outcome
+            self.cache.abandon(look_up)
+            for flight in look_up.followed.values():
+                del flight.followers[look_up]
+        for qtype, outcome in look_up.outcomes.items():
+            if isinstance(outcome, Raised):
+                look_up.outcomes.clear()  # for the frames of the error refer to them
+                raise outcome.error.with_traceback(outcome.traceback)
+            outcomes[qtype] = outcome
         return outcomes
 
     async def ask(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
-        aclose = None
-        is_left = True
-        flights = list(look_up.led)  # one that comes later is asked anew, in all sets
         try:
             if not self.sockets.has_room():
                 await self.sockets.pass_gate(look_up)
-            if not look_up.is_over:
-                is_by_hook = self.get_nameservers is not None
-                if self.get_nameservers is None:
-                    sets = self.sets_of_resolv_conf(look_up)
-                else:
-                    sets = self.get_nameservers(flights[0].question.fqdn)
-                aclose = getattr(sets, 'aclose', None)
-                if aclose is None:
-                    needed = 'it has to be an async generator (async def, with yield)'
-                    raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
-                async for given in sets:
-                    if look_up.led and not look_up.is_over:
-                        await look_up.ask(*check_set(look_up, given) if is_by_hook else given)
-                    if look_up.is_over or not look_up.led:
-                        break
-                else:
-                    look_up.conclude(flights)
-            is_left = False
+                if look_up.is_over:
+                    return
+            sets = self.sets_for(look_up)
+            is_by_hook = self.get_nameservers is not None
+            async for given in sets:
+                if look_up.led and not look_up.is_over:
+                    await look_up.ask(*check_set(look_up, given) if is_by_hook else given)
+                if look_up.is_over or not look_up.led:
+                    break
+            else:
+                look_up.conclude()
         except Exception as error:
-            if error is not look_up.error:  # but of a hook: it goes to the followers as well
-                for flight in list(look_up.led):
-                    self.cache.finish(flight, error)
-                look_up.outcomes.clear()  # for the error refers to the frames that refer to these
-            raise
+            look_up.fail(error)
         finally:
+            # First of all, since the hook may await something as it is closed.
             look_up.close()
-            if is_left or look_up.is_over:
-                self.cache.leave(look_up)  # now, since the hook may await something as it is closed
+            self.cache.abandon(look_up)
             # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
             # this coroutine is closed by hand.
-            if aclose is not None and not getattr(sets, 'ag_running', False):
-                await aclose()
+            if sets is not None and not getattr(sets, 'ag_running', False):
+                await sets.aclose()
+
+    def sets_for(self, look_up: LookUp) -> Any:
+        """Returns an async generator of sets. Raises ResolverError."""
+        if self.get_nameservers is None:
+            return self.sets_of_resolv_conf(look_up)
+        sets = self.get_nameservers(look_up.questions[0].fqdn)
+        if not hasattr(sets, 'aclose'):
+            needed = 'it has to be an async generator (async def, with yield)'
+            raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
+        return sets
 
     async def sets_of_resolv_conf(self, look_up: LookUp) -> AsyncGenerator[tuple[Any, ...], None]:
         """Yields the nameservers of resolv.conf, one at a time."""
@@ -2193,7 +2173,7 @@ class LoopResolver:
             nameservers = nameservers[first:] + nameservers[:first]
         for _round in range(conf.attempts):
             unasked = list(nameservers)
-            for flight in look_up.led:
+            for flight in look_up.led.values():
                 failures = flight.failures or Failures()
                 unasked = [each for each in unasked if not failures.is_exhausted(each)]
             while unasked:
@@ -2397,35 +2377,33 @@ async def getaddrinfo(
     except ResolverError as error:
         code = next(code for known, code in GAI_ERRORS.items() if isinstance(error, known))
         raise socket.gaierror(code, str(error)) from error
-    six, four = to_infos(found, entries)
-    if not (six or four):
+    infos = [info for address in found for info in to_infos(address, entries)]
+    if not infos:
         raise socket.gaierror(GAI_ERRORS[NoRecords], f'{name}: no address is of the family')
-    infos = six + four if not (six and four) or has_route(six[0][4][0], now) else four + six
+    six = next((info for info in infos if info[0] == socket.AF_INET6), None)
+    if six and len(qtypes) > 1:
+        last = socket.AF_INET if has_route(six[4][0], now) else socket.AF_INET6
+        infos.sort(key=lambda info: info[0] == last)
     if flags & socket.AI_CANONNAME:
         infos[0] = (*infos[0][:3], name, infos[0][4])
     return infos
 
 
 def to_infos(
-    addresses: Iterable[Any], entries: dict[TYPES, list[tuple[Any, ...]]]
-) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
-    """Returns what getaddrinfo has of addresses: of IPv6 and of IPv4, each as far as asked for.
+    address: Any, entries: dict[TYPES, list[tuple[Any, ...]]]
+) -> Iterable[tuple[Any, ...]]:
+    """Yields what getaddrinfo has of an address, if it is of a family that was asked for.
 
-    A get_host that ignores the type may give addresses of a family that was not.
+    A get_host that ignores the type may give others.
     """
-    four: list[tuple[Any, ...]] = []
-    six: list[tuple[Any, ...]] = []
-    for address in addresses:
-        if address.version == 4:
-            text = socket.inet_ntop(socket.AF_INET, address.packed)
-            for kind, protocol, port in entries.get(TYPES.A, ()):
-                four.append((socket.AF_INET, kind, protocol, '', (text, port)))
-        else:
-            text = socket.inet_ntop(socket.AF_INET6, address.packed)
-            scope = scope_index(address.scope_id) if address.scope_id else 0
-            for kind, protocol, port in entries.get(TYPES.AAAA, ()):
-                six.append((socket.AF_INET6, kind, protocol, '', (text, port, 0, scope)))
-    return six, four
+    qtype, family = TYPES.A, socket.AF_INET
+    rest: tuple[int, ...] = ()
+    if address.version == 6:
+        qtype, family = TYPES.AAAA, socket.AF_INET6
+        rest = 0, scope_index(address.scope_id) if address.scope_id else 0
+    text = socket.inet_ntop(family, address.packed)
+    for kind, protocol, port in entries.get(qtype, ()):
+        yield family, kind, protocol, '', (text, port, *rest)
 
 
 @functools.lru_cache(maxsize=1000)
@@ -2471,6 +2449,8 @@ def main(args: Sequence[str] | None = None) -> int:
     import signal  # here and below: only the command needs these, and they are slow to import
 
     options = parse_arguments(args)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors='backslashreplace')  # for names beyond its encoding
     try:
         status = asyncio.run(print_records(options))
         sys.stdout.flush()
@@ -2522,7 +2502,7 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
     add('--short', action='store_true', help='print the values alone')
     add('--json', action='store_true', help=json_help)
     add('--nameserver', default=[], action='append', metavar='IP[:PORT]', help=nameserver_help)
-    add('--timeout', metavar='SECONDS', help='for each try (0.5)')
+    add('--timeout', type=float, metavar='SECONDS', help='for each try (0.5)')
     add('-v', dest='verbose', action='store_true', help='print what is asked of which nameserver')
     add('--version', action='version', version=__version__)
     options = parser.parse_intermixed_args(args)
@@ -2535,8 +2515,8 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
         for name in options.names:
             check_name(name, len(options.names) > 1)
         options.nameservers = [parse_nameserver(word) for word in options.nameserver]
-        if options.timeout is not None:
-            options.timeout = parse_timeout(options.timeout)
+        if options.timeout is not None and not 0 < options.timeout < math.inf:
+            raise ValueError(f'--timeout {options.timeout:g} is no number of seconds')
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -2573,16 +2553,6 @@ def parse_nameserver(word: str) -> tuple[str, int]:
     return ip, int(port or 53)
 
 
-def parse_timeout(word: str) -> float:
-    try:
-        seconds = float(word)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds < math.inf:
-        raise ValueError(f'--timeout {word!r} is no number of seconds')
-    return seconds
-
-
 def resolver_of(options: Any) -> Resolve:
     if not options.nameservers:
         return Resolver(timeout=options.timeout)[0]
@@ -2601,39 +2571,34 @@ async def print_records(options: Any) -> int:
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.DEBUG)
     resolve = resolver_of(options)
-    families = tuple(
-        qtype for qtype in options.qtypes or (TYPES.A, TYPES.AAAA) if qtype in ADDRESSES
-    )
-    others = [qtype for qtype in options.qtypes if qtype not in ADDRESSES]
-    asked = [families, *others] if families else others
-    calls = [resolve(name, qtype) for name in options.names for qtype in asked]
-    results = iter(await asyncio.gather(*calls, return_exceptions=True))
+    qtypes = options.qtypes or [TYPES.A, TYPES.AAAA]
+    families = tuple(qtype for qtype in qtypes if qtype in ADDRESSES)
+    asked = [*([families] if families else []), *(q for q in qtypes if q not in ADDRESSES)]
+    results = [
+        asyncio.gather(*(resolve(name, q) for q in asked), return_exceptions=True)
+        for name in options.names
+    ]
     return max(
         [
-            print_results(name, [(q, next(results)) for q in asked], options)
-            for name in options.names
+            print_results(name, asked, await result, options)
+            for name, result in zip(options.names, results, strict=True)
         ]
     )
 
 
-def printable(name: str) -> str:
-    """Returns a name as the encoding of the output can show it."""
-    encoding = sys.stdout.encoding or 'utf-8'
-    return name.encode(encoding, 'backslashreplace').decode(encoding)
-
-
-def print_results(name: str, results: list[tuple[Any, Any]], options: Any) -> int:
+def print_results(name: str, asked: list[Any], results: list[Any], options: Any) -> int:
     """Prints what was found of one name, and returns the exit status."""
     import json
 
     now = asyncio.get_running_loop().time()
-    errors = [error for _, error in results if not isinstance(error, tuple)]
+    errors = [result for result in results if isinstance(result, BaseException)]
     for error in errors:
         if not isinstance(error, ResolverError):
             raise error
-    found = [(q, value) for q, values in results if isinstance(values, tuple) for value in values]
-    for asked, value in found:
-        qtype = asked if isinstance(asked, TYPES) else TYPES.A if value.version == 4 else TYPES.AAAA
+    answers = [(q, each) for q, each in zip(asked, results, strict=True) if each not in errors]
+    found = [(q, value) for q, values in answers for value in values]
+    for q, value in found:
+        qtype = q if isinstance(value, bytes) else TYPES.A if value.version == 4 else TYPES.AAAA
         ttl = None if value.expires_at == math.inf else max(0, math.ceil(value.expires_at - now))
         text = value_to_text(value, qtype)
         if options.json:
@@ -2641,7 +2606,7 @@ def print_results(name: str, results: list[tuple[Any, Any]], options: Any) -> in
         elif options.short:
             print(text)
         else:
-            print('-' if ttl is None else ttl, qtype.name, printable(name), text, sep='\t')
+            print('-' if ttl is None else ttl, qtype.name, name, text, sep='\t')
     if found:
         errors = [error for error in errors if not isinstance(error, DoesNotExist)]
     for message in dict.fromkeys(map(str, errors)):
