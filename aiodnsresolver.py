@@ -698,7 +698,7 @@ def read_reply(
     rcode = flags & 0b1111
     try:
         if rcode not in (NOERROR, NXDOMAIN):
-            parse(data)  # for MalformedMessage alone
+            parse(data)  # raises MalformedMessage where it is damaged, and is of no other use
             return Failure(ResponseCodeError, f'answered {rcode_to_text(rcode)}', rcode)
         layout = ADDRESS_RECORDS.get(question.qtype) if rcode == NOERROR else None
         if layout and (answer := read_addresses(layout, data, len(query), count, asked_at)):
@@ -863,8 +863,17 @@ def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
 # --- The system's files ---------------------------------------------------------------------------
 
 HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
-SHORTAGE = errno.EMFILE, errno.ENFILE, errno.ENOBUFS  # of what a process or machine may have open
-OWN_ERRORS = *SHORTAGE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC  # no fault of a nameserver
+SHORTAGE_ERRNOS = (
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOBUFS,
+)  # of what a process or machine may have open
+LOCAL_ERRNOS = (
+    *SHORTAGE_ERRNOS,
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.ENOSPC,
+)  # no fault of a nameserver
 
 
 class FileShortage(Exception):
@@ -1027,7 +1036,7 @@ class SystemFile(Generic[T]):
         try:
             lines = self.read_lines(version)
         except OSError as error:
-            if error.errno not in SHORTAGE:
+            if error.errno not in SHORTAGE_ERRNOS:
                 lines = []
             elif self.contents is None:
                 raise FileShortage(f'{self.path} cannot be read: {error.strerror}') from error
@@ -1169,7 +1178,10 @@ class Poller:
         self.interval = MIN_INTERVAL  # of the checks: the timeout of the last query
 
     def watch(self, fd: int, query: Query) -> None:
-        """Has the query read once, as soon as it can. Raises OSError or NotImplementedError."""
+        """Calls `query.read` once, when the socket is readable.
+
+        Raises OSError or NotImplementedError.
+        """
         if new_epoll is None:
             self.loop.add_reader(fd, query.read)
         else:
@@ -1180,12 +1192,12 @@ class Poller:
         self.queries[fd] = query
 
     def watch_on(self, fd: int) -> None:
-        """Has the query read once more."""
+        """Calls `read` once more."""
         if self.epoll is not None:
             self.epoll.modify(fd, READABLE_ONCE)
 
     def forget(self, fd: int) -> None:
-        """Watches a socket no longer that is about to be closed, which removes it from epoll."""
+        """Stops watching a socket that is about to be closed, which removes it from epoll."""
         del self.queries[fd]
         if new_epoll is None and not self.loop.is_closed():
             self.loop.remove_reader(fd)
@@ -1289,7 +1301,7 @@ class Query:
             look_up.sockets.poller.watch_on(self.fd)
             return
         except OSError as error:
-            look_up.rule_out(self, socket_failure(error))
+            look_up.query_failed(self, socket_failure(error))
             return
         found = read_reply(self.flight.question, self.wire, data, look_up.asked_at)
         if found is not None:
@@ -1460,7 +1472,7 @@ class Sockets:
             self.flush_soon()  # which lets the next one pass, if there is still room
 
     def enqueue(self, look_up: LookUp) -> None:
-        """Has the queries of a look-up sent at the end of this step of the loop.
+        """Queues a look-up, whose queries are sent at the end of this step of the loop.
 
         Sent together they are cheaper, since a nameserver on this machine is woken only once. With
         nothing else under way, they are sent at once.
@@ -1481,7 +1493,7 @@ class Sockets:
         self.flush_soon()
 
     def flush_soon(self) -> None:
-        """Has `flush` called at the end of this step, if any look-up waits for it."""
+        """Schedules `flush` for the end of this step, if any look-up waits for it."""
         is_needed = self.under_way or self.beginning or self.gate or self.outbox
         if is_needed and not self.is_flush_due and not self.poller.loop.is_closed():
             self.is_flush_due = True
@@ -1506,7 +1518,7 @@ class Sockets:
                 set_result(turn, False)
 
     def open(self, query: Query) -> bool:
-        """Opens the socket of a query, or rules it out; False: it stays queued."""
+        """Opens the socket of a query, or fails it; False: there is no room, it stays queued."""
         while True:
             if len(self.poller.queries) >= self.limit:
                 if not self.spare:
@@ -1516,10 +1528,10 @@ class Sockets:
             try:
                 query.open(self.poller)
             except OSError as error:
-                if error.errno in SHORTAGE and self.poller.queries:
+                if error.errno in SHORTAGE_ERRNOS and self.poller.queries:
                     self.limit = len(self.poller.queries)
                     continue
-                query.look_up.rule_out(query, socket_failure(error))
+                query.look_up.query_failed(query, socket_failure(error))
             except NotImplementedError as error:
                 message = f'{query.look_up}: {type(self.poller.loop).__name__} {NO_ADD_READER}'
                 failure = ResolverError(message)
@@ -1544,10 +1556,10 @@ class Sockets:
                 query.sock.send(query.wire)
             except OSError as error:
                 unsent = [query for query in outbox[i:] if query.sock is not None]
-                if error.errno in SHORTAGE and len(self.poller.queries) > len(unsent):
+                if error.errno in SHORTAGE_ERRNOS and len(self.poller.queries) > len(unsent):
                     self.outbox = unsent
                     return
-                look_up.rule_out(query, socket_failure(error))
+                look_up.query_failed(query, socket_failure(error))
                 continue
             query.is_sent = True
             if look_up.failing is not None:
@@ -1707,11 +1719,11 @@ class LookUp:
                 self.sockets.spare[query] = None
                 if is_time_up:
                     what = f'timed out after {self.timeout:g} s'
-                    self.note(query, Failure(ResolverTimeout, what))
+                    self.record_failure(query, Failure(ResolverTimeout, what))
             else:
                 if query.sock is not None:
                     error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-                    self.note(query, socket_failure(error))
+                    self.record_failure(query, socket_failure(error))
                 query.flight.failed().unasked = query.nameserver
                 self.drop(query)
         self.in_set.clear()
@@ -1724,7 +1736,7 @@ class LookUp:
             text = 'nameserver %s answered %s: it is back'
             self.log(logging.INFO, text, nameserver, flight.question)
         if isinstance(found, Failure):
-            self.rule_out(query, found)
+            self.query_failed(query, found)
             if not issubclass(found.error, TemporaryResolverError):
                 self.finish(flight, flight.failed())
             return
@@ -1740,14 +1752,14 @@ class LookUp:
         for each in list(self.led.values()) if is_for_all else [flight]:
             self.finish(each, found)
 
-    def rule_out(self, query: Query, failure: Failure) -> None:
-        """Notes that a nameserver is of no use for a question."""
+    def query_failed(self, query: Query, failure: Failure) -> None:
+        """Closes a query that came to nothing, and wakes the look-up after the last of its set."""
         self.drop(query)
-        self.note(query, failure)
+        self.record_failure(query, failure)
         if not self.in_set:
             self.wake()
 
-    def note(self, query: Query, failure: Failure) -> None:
+    def record_failure(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
         query.flight.failed().add(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
@@ -1755,7 +1767,7 @@ class LookUp:
         if self.failing is None:
             return
         # What is remembered says something of the nameserver, not of the name or of this machine.
-        is_fault = bool(failure.cause) and failure.cause[0] not in OWN_ERRORS
+        is_fault = bool(failure.cause) and failure.cause[0] not in LOCAL_ERRNOS
         if failure.error is ResolverTimeout:
             is_fault = self.failing.replies[nameserver] == query.replies
         if is_fault and self.failing.failed(nameserver, self.sockets.poller.loop.time()):
@@ -1797,7 +1809,7 @@ class LookUp:
 
 
 class Shortcut(NamedTuple):
-    """The records of a name as it was given, found in the cache alone, and when that holds."""
+    """The records of a name that were found in the cache alone, and from when to when they hold."""
 
     used: list[bytes]  # the keys of the answers that led here
     records: tuple[Value, ...]
@@ -1851,7 +1863,7 @@ class Cache:
         return None
 
     def enter(self, look_up: LookUp, question: Question) -> None:
-        """Has a look-up follow the flight of a question, or lead a new one."""
+        """Makes a look-up follow the flight of a question, or lead a new one."""
         flight = self.in_flight.get(question.wire)
         if flight is None:
             flight = self.in_flight[question.wire] = Flight(question, look_up)
