@@ -1255,7 +1255,7 @@ class Deadline:
     def expire(self) -> None:
         for look_up in list(self.look_ups):
             look_up.read_all()
-            look_up.wake(True)
+            look_up.wake(is_time_up=True)
 
     def remove(self, look_up: LookUp) -> None:
         del self.look_ups[look_up]
@@ -1530,7 +1530,7 @@ class Sockets:
             except OSError as error:
                 if error.errno in SHORTAGE_ERRNOS and self.poller.queries:
                     self.limit = len(self.poller.queries)
-                    continue
+                    continue  # now at the limit: in place of a spare socket, or not at all
                 query.look_up.query_failed(query, socket_failure(error))
             except NotImplementedError as error:
                 message = f'{query.look_up}: {type(self.poller.loop).__name__} {NO_ADD_READER}'
@@ -1665,7 +1665,7 @@ class LookUp:
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
 
-    async def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
+    async def ask_set(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout = timeout
         flights = list(self.led.values())
@@ -2118,7 +2118,7 @@ class LoopResolver:
             for question in missing:
                 self.cache.enter(look_up, question)
             while not look_up.is_over:
-                await (self.ask(look_up) if look_up.led else look_up.sleep())
+                await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
                 for question in () if look_up.is_over else look_up.unentered():
                     if answer := self.cache.hit(question, self.loop.time()):
                         look_up.settle(question.qtype, answer)
@@ -2135,7 +2135,7 @@ class LoopResolver:
             outcomes[qtype] = outcome
         return outcomes
 
-    async def ask(self, look_up: LookUp) -> None:
+    async def ask_sets(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
         try:
@@ -2147,7 +2147,7 @@ class LoopResolver:
             is_by_hook = self.get_nameservers is not None
             async for given in sets:
                 if look_up.led and not look_up.is_over:
-                    await look_up.ask(*check_set(look_up, given) if is_by_hook else given)
+                    await look_up.ask_set(*check_set(look_up, given) if is_by_hook else given)
                 if look_up.is_over or not look_up.led:
                     break
             else:
