@@ -1599,17 +1599,16 @@ class Flight:
 class LookUp:
     """What one caller waits for: the outcomes of one or two questions about a name.
 
-    Each question without an outcome is in flight, led or followed; where the leader left, it is
-    entered anew as soon as this look-up runs and leads nothing. The look-up is over when each has
-    an outcome, when one outcome decides for both, or when one question has records and a set that
-    was asked the other is over: no client would wait for more tries then (as in RFC 8305 §3).
+    Each question is pending, in flight (led or followed), or has an outcome. It is pending at the
+    beginning and, where it was followed, when its leader has left. The look-up is over when each
+    has an outcome, when one outcome decides for both, or when one question has records and a set
+    that was asked the other is over: no client would wait for more tries (as in RFC 8305 §3).
 
     It puts the questions that it leads to sets of nameservers, one set after another. The queries
     in `in_set` are queued, open or active, all others in `queries` are spare.
     """
 
     is_over = False
-    has_records = False  # of one record type
     timeout = 0.0  # of the set under way, in seconds
     asked_at = math.inf  # when the first query was about to be sent
     deadline: Deadline | None = None  # of the set under way, from its first send
@@ -1622,12 +1621,15 @@ class LookUp:
         transform_fqdn: Callable[[bytes], bytes],
         finish: Callable[[Flight, Outcome], None],
         questions: Sequence[Question],
+        has_records: bool = False,
     ) -> None:
         self.sockets = sockets
         self.failing = failing  # None: the nameservers are those of a hook
         self.transform_fqdn = transform_fqdn
         self.finish = finish
         self.questions = questions
+        self.has_records = has_records  # of one record type
+        self.pending = list(questions)
         self.led: dict[TYPES, Flight] = {}
         self.followed: dict[TYPES, Flight] = {}
         self.outcomes: dict[TYPES, Outcome] = {}
@@ -1636,11 +1638,6 @@ class LookUp:
 
     def __str__(self) -> str:
         return describe(self.questions[0].fqdn, self.led)
-
-    def unentered(self) -> list[Question]:
-        """Returns the questions that have no outcome and are not in flight."""
-        known = self.outcomes.keys() | self.led.keys() | self.followed.keys()
-        return [question for question in self.questions if question.qtype not in known]
 
     def settle(self, qtype: TYPES, outcome: Outcome) -> None:
         """Takes the outcome of the question of a type, unless it has one."""
@@ -1851,26 +1848,39 @@ class Cache:
             self.shortcuts.clear()
         self.shortcuts[name, qtype] = shortcut
 
-    def hit(self, question: Question, now: float) -> Answer | None:
+    def hit(self, question: Question) -> Answer | None:
         answer = self.answers.get(question.wire)
         if answer is None:
             return None
-        if now < answer.expires_at:
+        if self.loop.time() < answer.expires_at:
             self.answers.move_to_end(question.wire)
             return answer
         del self.answers[question.wire]
         self.shortcuts.clear()
         return None
 
-    def enter(self, look_up: LookUp, question: Question) -> None:
-        """Makes a look-up follow the flight of a question, or lead a new one."""
-        flight = self.in_flight.get(question.wire)
-        if flight is None:
-            flight = self.in_flight[question.wire] = Flight(question, look_up)
-            look_up.led[question.qtype] = flight
-        else:
-            flight.followers[look_up] = None
-            look_up.followed[question.qtype] = flight
+    def enter(self, look_up: LookUp) -> bool:
+        """Answers the pending questions of a look-up, or has each followed or led.
+
+        Returns whether the look-up has to wait.
+        """
+        while look_up.pending and not look_up.is_over:
+            question = look_up.pending.pop(0)
+            if answer := self.hit(question):
+                look_up.settle(question.qtype, answer)
+            elif flight := self.in_flight.get(question.wire):
+                flight.followers[look_up] = None
+                look_up.followed[question.qtype] = flight
+            else:
+                flight = self.in_flight[question.wire] = Flight(question, look_up)
+                look_up.led[question.qtype] = flight
+        return not look_up.is_over
+
+    def leave(self, look_up: LookUp) -> None:
+        """Takes a look-up out of all flights."""
+        self.abandon(look_up)
+        for flight in look_up.followed.values():
+            del flight.followers[look_up]
 
     def abandon(self, look_up: LookUp) -> None:
         """Ends the flights that a look-up leads, without an outcome."""
@@ -1879,6 +1889,7 @@ class Cache:
             self.forget(flight)
             for follower in flight.followers:
                 del follower.followed[flight.question.qtype]
+                follower.pending.append(flight.question)
                 if not (follower.led or self.loop.is_closed()):
                     follower.wake()
 
@@ -2098,36 +2109,18 @@ class LoopResolver:
         now = self.loop.time()
         if top_level(fqdn) in SPECIAL_DOMAINS:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
-        missing: list[Question] = []
         packed = pack_name(fqdn)
-        for qtype in qtypes:
-            question = Question(fqdn, qtype, packed)
-            if answer := self.cache.hit(question, now):
-                outcomes[qtype] = answer
-                has_records = has_records or bool(answer.records)
-            else:
-                missing.append(question)
-        if not missing or (outcomes and any(map(is_decisive, outcomes.values()))):
-            return outcomes
-        self.look_ups += 1
+        questions = [Question(fqdn, qtype, packed) for qtype in qtypes]
+        finish = self.cache.finish
         look_up = LookUp(
-            self.sockets, self.failing, self.transform_fqdn, self.cache.finish, missing
+            self.sockets, self.failing, self.transform_fqdn, finish, questions, has_records
         )
-        look_up.has_records = has_records
         try:
-            for question in missing:
-                self.cache.enter(look_up, question)
-            while not look_up.is_over:
+            while self.cache.enter(look_up):
+                self.look_ups += 1
                 await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
-                for question in () if look_up.is_over else look_up.unentered():
-                    if answer := self.cache.hit(question, self.loop.time()):
-                        look_up.settle(question.qtype, answer)
-                    else:
-                        self.cache.enter(look_up, question)
         finally:
-            self.cache.abandon(look_up)
-            for flight in look_up.followed.values():
-                del flight.followers[look_up]
+            self.cache.leave(look_up)
         for qtype, outcome in look_up.outcomes.items():
             if isinstance(outcome, Raised):
                 look_up.outcomes.clear()  # for the frames of the error refer to them
