@@ -19,6 +19,7 @@ import itertools
 import json
 import logging
 import math
+import multiprocessing
 import os
 import pathlib
 import pickle
@@ -711,13 +712,30 @@ xn--bcher-kva A 192.0.2.5
 
 
 @contextlib.contextmanager
-def configured(directory, conf, name, *options):
+def directory_for(server, home):
+    """A directory that Debian's AppArmor profile lets a server use: below its home, if that can be written to."""
+    is_usable = home is not None and os.access(home, os.W_OK)
+    profile, apparmor = pathlib.Path(f'/etc/apparmor.d/usr.sbin.{server}'), pathlib.Path('/sys/kernel/security/apparmor')
+    if home is not None and not is_usable and profile.exists() and apparmor.exists():
+        needs_what_is_missing(f'root: AppArmor confines {server} to {home}')
+    with tempfile.TemporaryDirectory(prefix='aiodnsresolver-', dir=home if is_usable else None) as directory:
+        yield pathlib.Path(directory)
+
+
+@contextlib.contextmanager
+def configured(conf, name, *options, home=None, knows='www.zone.example', port=None):
     """A nameserver with the zone and a configuration, in which its directory and its port stand in braces."""
-    port = free_port()
-    (directory / 'zone').write_text(ZONE)
-    (directory / 'conf').write_text(conf.replace('{directory}', str(directory)).replace('{port}', str(port)))
-    with running([program(name), *options, str(directory / 'conf')], port, 'www.zone.example', directory) as address:
-        yield address
+    port = port or free_port()
+    with directory_for(name, home) as directory:
+        (directory / 'zone').write_text(ZONE)
+        (directory / 'conf').write_text(conf.replace('{directory}', str(directory)).replace('{port}', str(port)))
+        with running([program(name), *options, str(directory / 'conf')], port, knows, directory) as address:
+            yield address
+
+
+def unbound_for(zone, authority, knows, port=None):
+    conf = UNBOUND.replace('{zone}', zone).replace('{authority}', f'{authority[0]}@{authority[1]}')
+    return configured(conf, 'unbound', '-d', '-c', home='/var/lib/unbound', knows=knows, port=port)
 
 
 NSD = """
@@ -747,8 +765,9 @@ server:
     do-not-query-localhost: no
     module-config: iterator
 stub-zone:
-    name: zone.example
-    stub-addr: 127.0.0.1@"""
+    name: {zone}
+    stub-addr: {authority}
+"""
 BIND = """
 options {
     directory "{directory}"; pid-file "{directory}/pid"; session-keyfile "{directory}/key"; listen-on port {port} { 127.0.0.1; };
@@ -760,20 +779,20 @@ zone "zone.example" { type primary; file "zone"; };
 
 
 @pytest.fixture(scope='session')
-def nsd(tmp_path_factory):
-    with configured(tmp_path_factory.mktemp('nsd'), NSD, 'nsd', '-d', '-c') as address:
+def nsd():
+    with configured(NSD, 'nsd', '-d', '-c') as address:
         yield address
 
 
 @pytest.fixture(scope='session')
-def unbound(nsd, tmp_path_factory):
-    with configured(tmp_path_factory.mktemp('unbound'), f'{UNBOUND}{nsd[1]}\n', 'unbound', '-d', '-c') as address:
+def unbound(nsd):
+    with unbound_for('zone.example', nsd, 'www.zone.example') as address:
         yield address
 
 
 @pytest.fixture(scope='session')
-def bind(tmp_path_factory):
-    with configured(tmp_path_factory.mktemp('bind'), BIND, 'named', '-g', '-c') as address:
+def bind():
+    with configured(BIND, 'named', '-g', '-c', home='/var/cache/bind') as address:
         yield address
 
 
@@ -5939,8 +5958,189 @@ def fuzz(seconds):
     atheris.Fuzz()
 
 
+# --- A long run: python test.py soak SECONDS -----------------------------------------------------------------------------------------
+#
+# callers ──▶ proxies, which lose or delay 30 % of the queries ──▶ unbound, which caches ──▶ an authority whose addresses change
+#
+# An address tells its name and the second in which it was given, so that a wrong one and an old one are recognized. The first
+# hundred names are in the hosts file alone. That and resolv.conf change once a round.
+
+SOAK_NAMES, SOAK_CALLERS = 5000, 200
+SOAK_START = time.monotonic()  # of this process and of what it forks, in the clock of its loops
+SOAK_LATE = 4  # seconds: unbound and the addresses count in whole ones, and the machine may be busy
+
+
+def soak_address(number, qtype):
+    bits = number << 19 | int(time.monotonic() - SOAK_START)
+    return ipaddress.IPv4Address(bits) if qtype == TYPES.A else ipaddress.IPv6Address('2001:db8::') + bits
+
+
+def soak_given_at(address, number):
+    """Returns when an address was given, and fails if that was to another name."""
+    found, second = divmod(int(address) % (1 << 32), 1 << 19)
+    assert found == number, f'n{number}.soak.example is not {address}, which is of n{found}'
+    return SOAK_START + second
+
+
+def soak_ttl(number):
+    return number % 31
+
+
+def serve_soak(authority, fronts, unbound):
+    """Runs the authority, and the proxies in front of unbound, for ever."""
+    loop, chance, clients, numbers = asyncio.new_event_loop(), random.Random(20261125), {}, itertools.cycle(range(1 << 16))
+    back = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    back.connect(unbound)
+
+    def answer():
+        wire, client = authority.recvfrom(65535)
+        query = dns.message.from_wire(wire)
+        qtype = query.question[0].rdtype
+        found = re.fullmatch(r'n(\d+)\.soak\.example\.', query.question[0].name.to_text().lower())
+        records = []
+        if found and qtype in (TYPES.A, TYPES.AAAA):
+            number = int(found[1])
+            records = [f'? {soak_ttl(number)} IN {TYPES(qtype).name} {soak_address(number, qtype)}']
+        authority.sendto(response(query, records, flags=dns.flags.AA).to_wire(), client)
+
+    def ask(front):
+        query, client = front.recvfrom(65535)
+        number = next(numbers)
+        clients[number] = front, client, query[:2]
+        fate = chance.random()
+        if fate >= 0.15:
+            loop.call_later(chance.uniform(0, 1.5) if fate < 0.3 else 0, back.send, number.to_bytes(2, 'big') + query[2:])
+
+    def give():
+        found = back.recv(65535)
+        front, client, qid = clients.pop(int.from_bytes(found[:2], 'big'))
+        front.sendto(qid + found[2:], client)
+
+    for sock, read in [(authority, answer), (back, give), *((front, functools.partial(ask, front)) for front in fronts)]:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        loop.add_reader(sock, read)
+    loop.run_forever()
+
+
+class SoakFiles:
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.written = []  # when
+
+    def write(self):
+        """Gives the names in the hosts file new addresses, and puts two of three nameservers into resolv.conf. One of the three is dead."""
+        hosts = [f'{soak_address(i, qtype)} n{i}.soak.example\n' for i in range(100) for qtype in (TYPES.A, TYPES.AAAA)]
+        nameservers = [f'nameserver 127.0.0.{2 + (len(self.written) + i) % 3}\n' for i in range(2)]
+        for name, lines in ('hosts', hosts), ('resolv.conf', [*nameservers, 'options timeout:1 attempts:5\n']):
+            (self.directory / 'new').write_text(''.join(lines))
+            (self.directory / 'new').replace(self.directory / name)
+        self.written.append(time.monotonic())
+
+    def check(self, given_at):
+        """A file may be read again a second after it has changed."""
+        age = time.monotonic() - self.written[-1]
+        before = self.written[-2 if age < SOAK_LATE and len(self.written) > 1 else -1]
+        assert given_at >= before - SOAK_LATE, f'an address of the hosts file is {time.monotonic() - given_at:.1f} s old'
+
+
+async def soak_call(resolve, files, chance, counts):
+    number = int(SOAK_NAMES * chance.random() ** 2)  # some are asked for more often than others
+    counts['look-ups'] += 1
+    began, yields = now(), []
+    asyncio.get_running_loop().call_soon(yields.append, True)
+    try:
+        async with asyncio.timeout(chance.uniform(0, 0.1) if chance.random() < 0.1 else None):
+            addresses = await resolve(f'n{number}.soak.example', (TYPES.A, TYPES.AAAA))
+    except m.TemporaryResolverError:
+        counts['failed'] += 1
+    except TimeoutError:
+        counts['cancelled'] += 1
+    else:
+        for address in addresses:
+            given_at = soak_given_at(address, number)
+            if number < 100:
+                files.check(given_at)
+            else:
+                assert address.expires_at <= given_at + soak_ttl(number) + SOAK_LATE, f'{address} is kept for too long'
+                assert yields or address.expires_at > began, f'{address} was kept for too long'
+
+
+async def soak_round(resolve, files, seed, period):
+    """Returns how many look-ups there were, how many were cancelled, and how many failed."""
+    end, chance, counts = now() + period - 2, random.Random(seed), collections.Counter()
+
+    async def call_again_and_again():
+        while now() < end:
+            await asyncio.sleep(chance.uniform(0, 0.4))
+            await soak_call(resolve, files, chance, counts)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(SOAK_CALLERS):
+            group.create_task(call_again_and_again())
+        await asyncio.sleep(period / 2)
+        files.write()
+    await asyncio.sleep(2)  # longer than the timeout, after which nothing is left
+    assert counts['failed'] < counts['look-ups'] / 2  # on a busy machine, a reply may take longer than all tries
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    return counts
+
+
+def soak_memory():
+    return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGESIZE') / 1e6
+
+
+def soak(seconds):
+    """Prints a line for each round. Fails at a wrong address, and if memory, descriptors or threads grow."""
+    period = min(60, seconds // 4)
+    authority, *fronts = (socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3))
+    authority.bind(('127.0.0.1', 0))
+    for host, front in zip(('127.0.0.2', '127.0.0.3'), fronts, strict=True):
+        front.bind((host, fronts[0].getsockname()[1]))
+    front_port, unbound_port = fronts[0].getsockname()[1], free_port()
+    servers = authority, fronts, ('127.0.0.1', unbound_port)
+    process = multiprocessing.get_context('fork').Process(target=serve_soak, args=servers, daemon=True)
+    process.start()
+    with (
+        unbound_for('soak.example', authority.getsockname(), 'n100.soak.example', unbound_port),
+        tempfile.TemporaryDirectory() as name,
+        unittest.mock.patch.multiple(m, HOSTS=f'{name}/hosts', RESOLV_CONF=f'{name}/resolv.conf'),
+        redirected(lambda ip, port: (ip, front_port)),
+        contextlib.ExitStack() as stack,
+    ):
+        stack.callback(process.terminate)
+        files = SoakFiles(name)
+        files.write()
+        resolve, _ = Resolver()
+        runners = [stack.enter_context(asyncio.Runner(loop_factory=loop)) for loop in LOOPS.values()]
+        for number in range(seconds // period):
+            runner = runners[number % len(runners)]
+            counts = runner.run(soak_round(resolve, files, number, period))
+            gc.collect()
+            memory, descriptors, threads = soak_memory(), descriptors_now(), threading.active_count()
+            loop = type(runner.get_loop()).__module__.partition('.')[0]
+            text = ', '.join(f'{counts[what]} {what}' for what in ('look-ups', 'cancelled', 'failed'))
+            print(f'{(number + 1) * period} s, {loop}: {text}, {memory:.1f} MB, {descriptors} descriptors, {threads} thread', flush=True)
+            if number + 1 == len(runners):  # each loop was used once
+                before = memory, descriptors, threads
+            elif number >= len(runners):
+                assert memory < before[0] + 10
+                assert (descriptors, threads) == before[1:]
+
+
+class TestLongRun:
+    @pytest.mark.slow
+    @pytest.mark.timeout(240)
+    def test_minute_over_a_lossy_network_gives_no_wrong_address_and_leaves_nothing(self):
+        program('unbound')
+        done = subprocess.run([sys.executable, __file__, 'soak', '60'], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count(' 1 thread\n') == 4
+
+
 if __name__ == '__main__':
     if sys.argv[1] == 'calls':
         print_calls()
+    elif sys.argv[1] == 'soak':
+        soak(int(sys.argv[2]))
     else:
         fuzz(int(sys.argv[2]))
