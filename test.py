@@ -2255,6 +2255,34 @@ class TestSockets:
 class TestShortages:
     """The system has no descriptor, or no buffer to send."""
 
+    @pytest.fixture
+    def scarce_randomness(self, fake_sockets, monkeypatch):
+        """With so many sockets open there is no descriptor for `os.urandom`, which needs one on PyPy."""
+
+        def limit(most):
+            sockets, urandom = fake_sockets(), os.urandom
+
+            def scarce(size):
+                sockets.check(sockets.open, most, errno.EMFILE)
+                return urandom(size)
+
+            monkeypatch.setattr(os, 'urandom', scarce)
+
+        return limit
+
+    async def test_query_without_randomness_waits_for_another_to_end(self, resolving, scarce_randomness):
+        scarce_randomness(3)
+        _, resolve = resolving(after(0.1, a('192.0.2.1')))
+        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(30)))
+        assert now() == pytest.approx(1001)
+
+    async def test_error_without_any_randomness_says_why(self, resolving, scarce_randomness):
+        scarce_randomness(0)
+        _, resolve = resolving(a('192.0.2.1'))
+        with pytest.raises(m.NameserverUnreachable, match='cannot be asked: Too many open files') as caught:
+            await resolve('www.example.com', TYPES.A)
+        assert caught.value.errno == errno.EMFILE
+
     @cases('code', {'EMFILE': errno.EMFILE, 'ENFILE': errno.ENFILE, 'ENOBUFS': errno.ENOBUFS})
     async def test_look_up_without_a_socket_waits_for_another_to_end(self, nameserver, fake_sockets, code):
         sockets = fake_sockets(limit=3, code=code)
@@ -4479,10 +4507,10 @@ class TestRandomness:
         question = m.Question(b'www.some-longer-name.example.com', TYPES.A)
         receiver, sender = os.pipe()
         if not os.fork():
-            os.write(sender, m.make_query(question, mix_case))
+            os.write(sender, m.make_query(question))
             os._exit(0)
         os.wait()
-        theirs, ours = os.read(receiver, 512), m.make_query(question, mix_case)
+        theirs, ours = os.read(receiver, 512), m.make_query(question)
         os.close(receiver)
         os.close(sender)
         assert theirs.lower()[12:] == ours.lower()[12:]
@@ -5942,7 +5970,7 @@ def fuzz(seconds):
     import atheris
 
     question = m.Question(b'www.example.com', TYPES.A)
-    query = m.make_query(question, bytes)
+    query = m.make_query(question, question.wire)
 
     def one(data):
         with contextlib.suppress(m.MalformedMessage):
