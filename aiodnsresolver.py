@@ -2395,7 +2395,10 @@ async def getaddrinfo(
     except ResolverError as error:
         code = next(code for known, code in GAI_ERRORS.items() if isinstance(error, known))
         raise socket.gaierror(code, str(error)) from error
-    infos = [info for address in found for info in to_infos(address, entries)]
+    try:
+        infos = [info for address in found for info in to_infos(address, entries)]
+    except OSError as error:  # of a scope id
+        raise socket.gaierror(socket.EAI_NONAME, f'{name}: {error}') from error
     if not infos:
         raise socket.gaierror(GAI_ERRORS[NoRecords], f'{name}: no address is of the family')
     six = next((info for info in infos if info[0] == socket.AF_INET6), None)

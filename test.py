@@ -5013,6 +5013,26 @@ class TestGetaddrinfo:
             else:
                 assert theirs == ours, call
 
+    async def test_defaults_are_those_of_the_c_library(self, resolving):
+        _, resolve = resolving(a('192.0.2.1'))
+        expected = socket.getaddrinfo('192.0.2.1', 80)
+        assert await m.getaddrinfo(resolve, '192.0.2.1', 80) == expected
+        assert await m.getaddrinfo(resolve, 'www.example.com', 80, family=socket.AF_INET) == expected
+
+    @cases('host', {'name': 'www.example.com', 'name with a digit first': '1.example.com'})
+    async def test_c_library_is_never_asked_for_a_name(self, resolving, monkeypatch, host):
+        of_c = unittest.mock.Mock(side_effect=socket.getaddrinfo)
+        monkeypatch.setattr(m.socket, 'getaddrinfo', of_c)
+        m.find_entries.cache_clear()
+        _, resolve = resolving(a('192.0.2.1'))
+        await m.getaddrinfo(resolve, host, 80, family=socket.AF_INET)
+        assert of_c.mock_calls
+        assert all(call.args[5] & socket.AI_NUMERICHOST for call in of_c.mock_calls)
+
+    async def test_scope_id_that_does_not_exist_is_an_error(self, nameserver):
+        error = await error_of_getaddrinfo(resolver_for(nameserver())[0], 'fe80::1%nosuch', 80)
+        assert error.errno == socket.EAI_NONAME
+
     async def test_both_families_are_asked_for_in_one_look_up_without_a_task(self, resolving, monkeypatch):
         monkeypatch.setattr(m, 'has_route', lambda *_: True)
         server, resolve = resolving(after(0.1, by_type(a('192.0.2.1', '192.0.2.2'), a('2001:db8::1'))))
