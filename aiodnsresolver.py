@@ -1761,6 +1761,8 @@ class LookUp:
                 self.drop(other)
         for each in list(self.led.values()) if is_for_all else [flight]:
             self.finish(each, found)
+        if not self.in_set:
+            self.wake()
 
     def query_failed(self, query: Query, failure: Failure) -> None:
         """Closes a query that came to nothing, and wakes the look-up after the last of its set."""

@@ -4051,6 +4051,12 @@ class TestSharing:
         del results[cancelled], expected[cancelled]
         assert [texts(result) for result in results] == expected
 
+    async def test_set_is_over_when_the_last_reply_follows_a_failure_of_the_other_type(self, nameserver):
+        server = nameserver(by_type(after(0.1, a('192.0.2.1')), servfail))
+        resolve = asking((5, server.at))
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1']
+        assert now() == pytest.approx(1000.1)
+
     async def test_question_of_a_cancelled_leader_is_asked_after_the_set_under_way(self, nameserver):
         server = nameserver(silence)
         resolve = asking((5, server.at))
