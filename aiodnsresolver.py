@@ -1654,11 +1654,9 @@ class LookUp:
 
     def settle(self, qtype: TYPES, outcome: Outcome) -> None:
         """Takes the outcome of the question of a type, unless it has one."""
-        if qtype in self.outcomes:
-            return
         self.led.pop(qtype, None)
         self.followed.pop(qtype, None)
-        self.outcomes[qtype] = outcome
+        self.outcomes.setdefault(qtype, outcome)
         if len(self.outcomes) == len(self.questions) or is_decisive(outcome):
             self.is_over = True
         elif is_positive(outcome):
@@ -2472,7 +2470,7 @@ def main(args: Sequence[str] | None = None) -> int:
     import signal  # here and below: only the command needs these, and they are slow to import
 
     options = parse_arguments(args)
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper):  # pragma: no branch
         sys.stdout.reconfigure(errors='backslashreplace')  # for names beyond its encoding
     try:
         status = asyncio.run(print_records(options))
