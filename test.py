@@ -117,6 +117,13 @@ def servers():
     return []
 
 
+@pytest.fixture(scope='session', autouse=True)
+def short_collections():
+    """Has the garbage collector leave alone what is there before the first test, which takes most of its time."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest_asyncio.fixture(autouse=True)
 async def nothing_left(request, clock, servers):
     """Every test ends with the same checks: no task, reader, timer or socket is left behind, and no exception was missed."""
@@ -876,9 +883,10 @@ def postgresql():
 def output_of(address, code):
     """What a Python process of its own prints, in whose code `get_nameservers` is of this address, and on its standard error."""
     before = f"""
-import asyncio, gc, os, resource, sys
+import asyncio, gc, logging, os, resource, sys
 sys.path.insert(0, {str(HERE)!r})
 from aiodnsresolver import TYPES, Resolver
+logging.getLogger('asyncio').setLevel('ERROR')  # in debug mode it warns of each slow step
 async def get_nameservers(_):
     for _ in range(5):
         yield 5, {address!r}
