@@ -1673,6 +1673,9 @@ class LookUp:
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
 
+    def is_asking(self) -> bool:
+        return bool(self.led) and not self.is_over
+
     async def ask_set(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout = timeout
@@ -2149,14 +2152,19 @@ class LoopResolver:
                 await self.sockets.pass_gate(look_up)
                 if look_up.is_over:
                     return
-            sets = self.sets_for(look_up)
-            is_by_hook = self.get_nameservers is not None
-            async for given in sets:
-                if look_up.led and not look_up.is_over:
-                    await look_up.ask_set(*check_set(look_up, given) if is_by_hook else given)
-                if look_up.is_over or not look_up.led:
-                    break
+            if self.get_nameservers is None:
+                await self.ask_nameservers_of_resolv_conf(look_up)
             else:
+                sets = self.get_nameservers(look_up.questions[0].fqdn)
+                if not hasattr(sets, 'aclose'):
+                    needed = 'it has to be an async generator (async def, with yield)'
+                    raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
+                async for given in sets:
+                    if look_up.is_asking():
+                        await look_up.ask_set(*check_set(look_up, given))
+                    if not look_up.is_asking():
+                        break
+            if look_up.is_asking():
                 look_up.conclude()
         except Exception as error:
             look_up.fail(error)
@@ -2165,22 +2173,12 @@ class LoopResolver:
             look_up.close()
             self.cache.abandon(look_up)
             # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
-            # this coroutine is closed by hand.
-            if sets is not None and not getattr(sets, 'ag_running', False):
+            # this coroutine is closed by `close()`.
+            if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):
                 await sets.aclose()
 
-    def sets_for(self, look_up: LookUp) -> Any:
-        """Returns an async generator of sets. Raises ResolverError."""
-        if self.get_nameservers is None:
-            return self.sets_of_resolv_conf(look_up)
-        sets = self.get_nameservers(look_up.questions[0].fqdn)
-        if not hasattr(sets, 'aclose'):
-            needed = 'it has to be an async generator (async def, with yield)'
-            raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
-        return sets
-
-    async def sets_of_resolv_conf(self, look_up: LookUp) -> AsyncGenerator[tuple[Any, ...], None]:
-        """Yields the nameservers of resolv.conf, one at a time."""
+    async def ask_nameservers_of_resolv_conf(self, look_up: LookUp) -> None:
+        """Asks one nameserver at a time. A generator of sets, as hooks are, would cost more."""
         conf = self.resolv_conf.read(self.loop.time())
         if look_up.transform_fqdn is mix_case and not conf.randomize_case:
             look_up.transform_fqdn = bytes  # which returns what it is given
@@ -2192,13 +2190,13 @@ class LoopResolver:
         for _round in range(conf.attempts):
             unasked = list(nameservers)
             for flight in look_up.led.values():
-                failures = flight.failures or Failures()
-                unasked = [each for each in unasked if not failures.is_exhausted(each)]
-            while unasked:
+                if failures := flight.failures:
+                    unasked = [each for each in unasked if not failures.is_exhausted(each)]
+            while unasked and look_up.is_asking():
                 assert self.failing is not None
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
-                yield timeout, (nameserver,)
+                await look_up.ask_set(timeout, (nameserver,))
 
     async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Answer]:
         """Returns what the hosts file or get_host has of a name, by record type."""
