@@ -3,7 +3,7 @@
     resolve, clear_cache = Resolver()
     addresses = await resolve('www.example.com', TYPES.A)
 
-The way of a name through this file, whose sections each use only what stands above them:
+How a name passes through this file, each of whose sections uses only those above it:
 
     resolve(name, qtype)
       (name, qtype) ── Shortcut ──▶ addresses? done      a name resolved a moment ago
@@ -15,8 +15,8 @@ The way of a name through this file, whose sections each use only what stands ab
       Answer ──▶ addresses with expires_at | alias: ask again | DoesNotExist
 
 The sections up to "Exchange" are pure or read a file: bytes and values, with the time passed in.
-From there on the code touches the event loop. What went wrong is a value, a `Failure`, until
-`LoopResolver.resolve` makes an error of it.
+From there on the code touches the event loop. A failure is a value, not an exception, until
+`LoopResolver.resolve` raises it.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ MAX_DATAGRAM = 65535
 MAX_LETTERS = 4 * MAX_NAME  # before encoding: the time of the idna codec is quadratic in them
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
-MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5: a new name is to be seen soon
+MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5, so that a new name is soon visible
 FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
 MAX_ERROR_REPLIES = 2  # after so many error replies in a look-up a nameserver is not asked again
@@ -176,7 +176,7 @@ class ResolverError(Exception):
 
 
 class InvalidName(ResolverError, ValueError):
-    """The DNS cannot have such a name; nothing was sent."""
+    """The name is not valid in the DNS; nothing was sent."""
 
 
 class DoesNotExist(ResolverError):
@@ -303,7 +303,7 @@ def to_value(value: Any, expires_at: float) -> Value:
         return IPv6AddressExpiresAt(str(value), expires_at)  # as text, which has the scope id
     if isinstance(value, bytes):
         return BytesExpiresAt(value, expires_at)
-    raise TypeError(f'{value!r} is no ipaddress object')
+    raise TypeError(f'{value!r} is not an ipaddress object')
 
 
 def limit_expiry(value: Value, expires_at: float) -> Value:
@@ -338,11 +338,11 @@ def describe(fqdn: bytes, qtypes: Iterable[int]) -> str:
 
 def invalid(name: str | bytes, fault: str) -> InvalidName:
     text = repr(name_to_text(name) if isinstance(name, bytes) else name)
-    return InvalidName(f'{text} is no name: {fault}')
+    return InvalidName(f'{text} is not a valid name: {fault}')
 
 
 def to_fqdn(name: str) -> bytes:
-    """Returns a name as queries have it but for their case: dotted, lower case, no final dot.
+    """Returns a name in normal form: dotted, in lower case, without a final dot.
 
     See RFC 1035 §2.3 and, for names beyond ASCII, RFC 3490 §4. Raises InvalidName.
     """
@@ -371,8 +371,9 @@ def to_label(label: str, name: str) -> bytes:
     if len(octets) > MAX_LABEL:
         raise invalid(name, f'its label {label!r} has {len(octets)} octets, and 63 is the most')
     if DOT in octets or UNPRINTABLE.search(octets):
-        fault = f'its label {label!r} holds a space or another character that no name has'
-        raise invalid(name, fault)
+        raise invalid(
+            name, f'its label {label!r} holds a space or another character that no name has'
+        )
     return octets
 
 
@@ -631,10 +632,10 @@ class Failure(NamedTuple):
     error: type[ResolverError]  # what to raise when this is the last failure
     what: str
     rcode: int = NOERROR
-    cause: tuple[Any, ...] = ()  # the arguments of the OSError, if one is the cause
+    cause: tuple[Any, ...] = ()  # type and arguments of the exception, if one is the cause
 
     @property
-    def is_reply(self) -> bool:
+    def was_a_reply(self) -> bool:
         return not issubclass(self.error, OSError)  # as errors of sockets and TimeoutError are
 
 
@@ -810,9 +811,8 @@ def to_answer(
         else:
             octets, address_class = ADDRESSES[qtype]
             if len(rdata) != octets:
-                what = f'{TYPES(qtype).name} record of {len(rdata)} octets'
-                what = f'gave {name_to_text(name)} an {what}, where an address has {octets}'
-                return Failure(BadAddress, what)
+                what = f'an {TYPES(qtype).name} record of {len(rdata)} octets, not of {octets}'
+                return Failure(BadAddress, f'gave {name_to_text(name)} {what}')
             values.append(address_class(rdata, record_expires_at))
     return Answer(tuple(values), min([value.expires_at for value in values]), aliases)
 
@@ -844,11 +844,9 @@ def read_negative(
     reason = 'answered NXDOMAIN'
     if flags & 0b1111 == NOERROR:
         if flags & TC:
-            what = 'answered with a truncated reply that holds no record'
-            return Failure(TemporaryResolverError, what)
+            return Failure(TemporaryResolverError, 'gave a truncated reply that holds no record')
         if not soa and not flags & (AA | RA):
-            what = 'answered that it neither knows nor looks up the name (lame)'
-            return Failure(TemporaryResolverError, what)
+            return Failure(TemporaryResolverError, 'is neither authoritative nor recursive (lame)')
         negative, reason = NoRecords, 'answered with no such record'
     if not soa or flags & TC:
         expires_at = asked_at  # not cached
@@ -862,32 +860,30 @@ def read_negative(
 def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
     """Returns the answer for a name under SPECIAL_DOMAINS, for which nothing is sent."""
     if top_level(fqdn) != b'localhost':
-        reason = 'such names are not in the DNS (RFC 7686, RFC 6761)'
-        return Answer((), now, negative=NameDoesNotExist, reason=reason)
+        return Answer(
+            (), now, (), NameDoesNotExist, 'the DNS has no such names (RFC 7686, RFC 6761)'
+        )
     if qtype not in LOOPBACK:
-        reason = 'names under localhost have addresses alone (RFC 6761)'
-        return Answer((), now, negative=NoRecords, reason=reason)
+        return Answer(
+            (), now, (), NoRecords, 'names under localhost have only addresses (RFC 6761)'
+        )
     return Answer((ADDRESSES[qtype][1](LOOPBACK[qtype], now),), now)
 
 
 # --- The system's files ---------------------------------------------------------------------------
 
 HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
-SHORTAGE_ERRNOS = (
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOBUFS,
-)  # of what a process or machine may have open
-LOCAL_ERRNOS = (
-    *SHORTAGE_ERRNOS,
-    errno.EAGAIN,
-    errno.ENOMEM,
-    errno.ENOSPC,
-)  # no fault of a nameserver
+SHORTAGE_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
+LOCAL_ERRNOS = (*SHORTAGE_ERRNOS, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC)
+
+
+def is_shortage(error: Exception) -> bool:
+    """Tells whether the process or the machine has as much open as it may."""
+    return isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS
 
 
 class FileShortage(Exception):
-    """A file could not be read for want of descriptors, and nothing is known of it yet."""
+    """File descriptors ran out before the file was ever read."""
 
 
 class Nameserver(NamedTuple):
@@ -1009,9 +1005,9 @@ def to_addresses(words: Iterable[str], qtype: int) -> list[object]:
 class SystemFile(Generic[T]):
     """The parsed contents of a file, read on first use, and again when the file has changed.
 
-    `contents` is always made of a version that was read as a whole; of the very first one alone,
-    what was read while another program wrote to it, until the next use. A file that cannot be read
-    has no lines. `reload` says of the contents whether to look at the file again.
+    `contents` comes from a version that was read as a whole. Only the first contents may be a torn
+    read, of a file that another program was writing; then the next use reads it again. A file that
+    cannot be read has no lines. `reload` says of the contents whether to look at the file again.
     """
 
     def __init__(
@@ -1046,7 +1042,7 @@ class SystemFile(Generic[T]):
         try:
             lines = self.read_lines(version)
         except OSError as error:
-            if error.errno not in SHORTAGE_ERRNOS:
+            if not is_shortage(error):
                 lines = []
             elif self.contents is None:
                 raise FileShortage(f'{self.path} cannot be read: {error.strerror}') from error
@@ -1107,15 +1103,15 @@ class FailingNameservers:
     def replied(self, nameserver: Nameserver) -> bool:
         """Counts a reply, and tells whether the nameserver failed before."""
         self.replies[nameserver] += 1
-        return bool(self.retry_at) and self.retry_at.pop(nameserver, None) is not None
+        return self.retry_at.pop(nameserver, None) is not None
 
 
 # --- Exchange -------------------------------------------------------------------------------------
 #
-# Strategy: a LookUp puts its questions to a set of nameservers and awaits one future, whatever the
-# number of queries. Each Query has a socket of its own. Sockets opens and closes them for all
-# look-ups of a loop, and knows the limit. Poller tells them what the loop sees: one file descriptor
-# serves all.
+# Strategy: a LookUp puts its questions to a set of nameservers, which are asked in parallel with one
+# timeout, then to the next set. It awaits one future for each set, whatever the number of queries.
+# Each Query has a socket of its own. Sockets opens and closes them for all look-ups of a loop, and
+# keeps to the limit. Poller watches them: the loop sees one file descriptor for all.
 #
 # States of a query:
 #
@@ -1129,10 +1125,15 @@ class FailingNameservers:
 # Queries of the first three states are in `in_set` of their look-up. One with an answer or a
 # failure is closed at once, and all are when their look-up ends.
 #
+# How each thing ends: a query is dropped, which closes its socket. A set is ended, which makes its
+# queries spare. A flight is finished with an outcome, or abandoned without one. A look-up settles
+# its questions one by one, and is over when the rest does not matter.
+#
 # At the end of each step of the loop:
 #
 #   - No more sockets are open than the limit.
-#   - A look-up is queued only while it needs more sockets than are unopened or spare.
+#   - A look-up is queued only while too few sockets can be opened, spare ones counted as free: less
+#     than its whole set needs or, once it has begun, none.
 #   - A look-up waits at the gate only while those that are queued take all the room.
 #   - A query that is active has a deadline that will end its set.
 #   - While a hook is awaited, the look-up has no queries but spare ones.
@@ -1143,29 +1144,6 @@ def set_result(future: asyncio.Future[T], result: T) -> None:
     """Sets the result unless the future is done."""
     if not future.done():
         future.set_result(result)
-
-
-async def recvfrom(
-    loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int
-) -> tuple[bytes, Any]:
-    """Returns the first datagram to arrive at one of several UDP sockets, and where it came from.
-
-    The sockets are non-blocking. Raises OSError, of the first socket with an error. Cancelled, it
-    leaves no reader behind, and no datagram is lost.
-    """
-    by_fd = {sock.fileno(): sock for sock in socks}
-    while True:
-        readable: asyncio.Future[socket.socket] = loop.create_future()
-        try:
-            for fd, sock in by_fd.items():
-                loop.add_reader(fd, set_result, readable, sock)
-            first = await readable
-        finally:
-            for fd in by_fd:
-                loop.remove_reader(fd)
-        # There is nothing to read if another reader was quicker, or the checksum was wrong.
-        with contextlib.suppress(BlockingIOError):
-            return first.recvfrom(max_bytes)
 
 
 new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
@@ -1201,8 +1179,8 @@ class Poller:
             self.epoll.register(fd, READABLE_ONCE)
         self.queries[fd] = query
 
-    def watch_on(self, fd: int) -> None:
-        """Calls `read` once more."""
+    def rearm(self, fd: int) -> None:
+        """Re-arms the socket for one more `read`."""
         if self.epoll is not None:
             self.epoll.modify(fd, READABLE_ONCE)
 
@@ -1254,7 +1232,7 @@ class Socket(socket.SocketType):
 
 
 class Deadline:
-    """The time at which sets are over that were sent together, for which one timer serves."""
+    """One timer for the sets that were sent together with the same timeout."""
 
     __slots__ = ('look_ups', 'timer')
 
@@ -1311,7 +1289,7 @@ class Query:
         try:
             data = self.sock.recv(MAX_DATAGRAM)
         except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
-            look_up.sockets.poller.watch_on(self.fd)
+            look_up.sockets.poller.rearm(self.fd)
             return
         except OSError as error:
             look_up.query_failed(self, socket_failure(error))
@@ -1320,16 +1298,24 @@ class Query:
         if found is not None:
             look_up.take(self, found)
             return
-        look_up.sockets.poller.watch_on(self.fd)
+        look_up.sockets.poller.rearm(self.fd)
         if is_reply_in_another_case(self.wire, data):
-            self.flight.failed().wrong_case[self.nameserver] = None
+            self.flight.ensure_failures().wrong_case[self.nameserver] = None
 
 
-def socket_failure(error: OSError) -> Failure:
+def socket_failure(error: OSError | NotImplementedError) -> Failure:
+    cause = type(error), *error.args
+    if isinstance(error, NotImplementedError):
+        return Failure(
+            ResolverError,
+            'cannot be asked, since the event loop has no add_reader: run asyncio on a '
+            'SelectorEventLoop or on uvloop',
+            cause=cause,
+        )
     if isinstance(error, ConnectionRefusedError):
-        return Failure(NameserverRefused, 'refused: nothing listens there', cause=error.args)
+        return Failure(NameserverRefused, 'refused: nothing listens there', cause=cause)
     what = f'cannot be asked: {error.strerror or error}'
-    return Failure(NameserverUnreachable, what, cause=error.args)
+    return Failure(NameserverUnreachable, what, cause=cause)
 
 
 SERIAL = itertools.count(1)
@@ -1354,10 +1340,12 @@ class Failures:
 
     def is_exhausted(self, nameserver: Nameserver) -> bool:
         """Tells whether a nameserver sent so many error replies that it is asked no more."""
-        replies = [
-            self.times[key] for key in self.times if key[0] == nameserver and key[1].is_reply
-        ]
-        return sum(replies) >= MAX_ERROR_REPLIES
+        replies = sum(
+            count
+            for (asked, failure), count in self.times.items()
+            if asked == nameserver and failure.was_a_reply
+        )
+        return replies >= MAX_ERROR_REPLIES
 
     def are_refusals(self) -> bool:
         rcodes = {failure.rcode for _, failure in self.times}
@@ -1402,8 +1390,9 @@ class Failures:
         if isinstance(error, ResponseCodeError):
             error.rcode = self.last.rcode
         if self.last.cause:
-            error.__cause__ = cause = OSError(*self.last.cause)
-            error.errno = cause.errno  # type: ignore[attr-defined]
+            kind, *arguments = self.last.cause
+            error.__cause__ = cause = kind(*arguments)
+            error.errno = getattr(cause, 'errno', None)  # type: ignore[attr-defined]
         return error
 
 
@@ -1429,12 +1418,6 @@ def is_decisive(outcome: Outcome) -> bool:
         last = outcome.last
         return last is not None and not issubclass(last.error, TemporaryResolverError)
     return True
-
-
-NO_ADD_READER = (
-    'has no add_reader, without which no nameserver can be asked: run asyncio on a '
-    'SelectorEventLoop or on uvloop'
-)
 
 
 def is_positive(outcome: Outcome) -> bool:
@@ -1490,7 +1473,7 @@ class Sockets:
         Sent together they are cheaper, since a nameserver on this machine is woken only once. With
         nothing else under way, they are sent at once.
         """
-        queue = self.under_way if look_up.asked_at < math.inf else self.beginning
+        queue = self.under_way if look_up.has_begun() else self.beginning
         queue[look_up] = None
         if self.queued() == 1 and not self.poller.queries:
             self.flush()
@@ -1520,15 +1503,14 @@ class Sockets:
             queued = [query for query in look_up.in_set if query.sock is None]
             # To begin, a look-up waits for room for its whole set, since its time has not started.
             # Once under way, it takes the sockets that it can get.
-            needed = min(len(queued), self.limit if queue is self.beginning else 1)
+            needed = 1 if look_up.has_begun() else min(len(queued), self.limit)
+            # `all` stops at the first query for which there is no room.
             if self.available() < needed or not all(map(self.open, queued)):
                 break
             del queue[look_up]
         self.send()
-        if self.gate:
-            room = max(0, self.available() - self.queued())
-            for turn in itertools.islice(self.gate, room):
-                set_result(turn, False)
+        for turn in itertools.islice(self.gate, max(0, self.available() - self.queued())):
+            set_result(turn, False)
 
     def open(self, query: Query) -> bool:
         """Opens the socket of a query, or fails it; False: there is no room, it stays queued."""
@@ -1540,16 +1522,11 @@ class Sockets:
                 oldest.look_up.drop(oldest)
             try:
                 query.open(self.poller)
-            except OSError as error:
-                if error.errno in SHORTAGE_ERRNOS and self.poller.queries:
+            except (OSError, NotImplementedError) as error:
+                if is_shortage(error) and self.poller.queries:
                     self.limit = len(self.poller.queries)
                     continue  # now at the limit: in place of a spare socket, or not at all
                 query.look_up.query_failed(query, socket_failure(error))
-            except NotImplementedError as error:
-                message = f'{query.look_up}: {type(self.poller.loop).__name__} {NO_ADD_READER}'
-                failure = ResolverError(message)
-                failure.__cause__ = error
-                query.look_up.fail(failure)
             else:
                 self.outbox.append(query)
             return True
@@ -1569,7 +1546,7 @@ class Sockets:
                 query.sock.send(query.wire)
             except OSError as error:
                 unsent = [query for query in outbox[i:] if query.sock is not None]
-                if error.errno in SHORTAGE_ERRNOS and len(self.poller.queries) > len(unsent):
+                if is_shortage(error) and len(self.poller.queries) > len(unsent):
                     self.outbox = unsent
                     return
                 look_up.query_failed(query, socket_failure(error))
@@ -1578,13 +1555,11 @@ class Sockets:
             if look_up.failing is not None:
                 query.replies = look_up.failing.replies[query.nameserver]
             if logger.isEnabledFor(logging.DEBUG):
-                question, nameserver = query.flight.question, query.nameserver
-                look_up.log(logging.DEBUG, '%s: asked %s', question, nameserver)
+                look_up.log(logging.DEBUG, '%s: asked %s', query.flight.question, query.nameserver)
 
     def close(self, query: Query) -> None:
         assert query.sock is not None
-        if self.spare:
-            self.spare.pop(query, None)
+        self.spare.pop(query, None)
         self.poller.forget(query.fd)
         query.sock.close()
         query.sock = None
@@ -1603,9 +1578,9 @@ class Flight:
         self.followers: dict[LookUp, None] = {}
         self.failures: Failures | None = None  # of the leader
 
-    def failed(self) -> Failures:
-        """Returns the failures, to add one."""
-        self.failures = self.failures or Failures()
+    def ensure_failures(self) -> Failures:
+        if self.failures is None:
+            self.failures = Failures()
         return self.failures
 
 
@@ -1623,7 +1598,7 @@ class LookUp:
 
     is_over = False
     timeout = 0.0  # of the set under way, in seconds
-    asked_at = math.inf  # when the first query was about to be sent
+    asked_at = math.inf  # when the first query was about to be sent; inf: none was yet
     deadline: Deadline | None = None  # of the set under way, from its first send
     woken: asyncio.Future[bool] | None = None  # what this look-up awaits
 
@@ -1673,7 +1648,11 @@ class LookUp:
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
 
+    def has_begun(self) -> bool:
+        return self.asked_at < math.inf
+
     def is_asking(self) -> bool:
+        """Tells whether there is a question to put to another set."""
         return bool(self.led) and not self.is_over
 
     async def ask_set(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
@@ -1681,7 +1660,7 @@ class LookUp:
         self.timeout = timeout
         flights = list(self.led.values())
         if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
-            flights.sort(key=lambda flight: sum(flight.failed().times.values()))
+            flights.sort(key=lambda flight: sum(flight.ensure_failures().times.values()))
         is_time_up = False
         try:
             for flight in flights:
@@ -1707,8 +1686,7 @@ class LookUp:
 
         `deadlines` has those of the sets that are sent together, by their timeout.
         """
-        if self.asked_at == math.inf:
-            self.asked_at = now
+        self.asked_at = min(self.asked_at, now)
         if self.timeout not in deadlines:
             deadlines[self.timeout] = Deadline(self.sockets.poller.loop, now + self.timeout)
         self.deadline = deadlines[self.timeout]
@@ -1735,7 +1713,7 @@ class LookUp:
                 if query.sock is not None:
                     error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
                     self.record_failure(query, socket_failure(error))
-                query.flight.failed().unasked = query.nameserver
+                query.flight.ensure_failures().unasked = query.nameserver
                 self.drop(query)
         self.in_set.clear()
         self.sockets.dequeue(self)
@@ -1744,12 +1722,11 @@ class LookUp:
         """Uses what a nameserver replied."""
         nameserver, flight = query.nameserver, query.flight
         if self.failing is not None and query in self.in_set and self.failing.replied(nameserver):
-            text = 'nameserver %s answered %s: it is back'
-            self.log(logging.INFO, text, nameserver, flight.question)
+            self.log(
+                logging.INFO, 'nameserver %s answered %s: it is back', nameserver, flight.question
+            )
         if isinstance(found, Failure):
             self.query_failed(query, found)
-            if not issubclass(found.error, TemporaryResolverError):
-                self.finish(flight, flight.failed())
             return
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s gave %s', flight.question, nameserver, found)
@@ -1769,29 +1746,34 @@ class LookUp:
         """Closes a query that came to nothing, and wakes the look-up after the last of its set."""
         self.drop(query)
         self.record_failure(query, failure)
+        if not issubclass(failure.error, TemporaryResolverError):
+            self.finish(query.flight, query.flight.ensure_failures())
         if not self.in_set:
             self.wake()
 
     def record_failure(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
-        query.flight.failed().add(nameserver, failure)
+        query.flight.ensure_failures().add(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
         if self.failing is None:
             return
         # What is remembered says something of the nameserver, not of the name or of this machine.
-        is_fault = bool(failure.cause) and failure.cause[0] not in LOCAL_ERRNOS
+        is_fault = bool(failure.cause[1:]) and failure.cause[1] not in LOCAL_ERRNOS
         if failure.error is ResolverTimeout:
             is_fault = self.failing.replies[nameserver] == query.replies
         if is_fault and self.failing.failed(nameserver, self.sockets.poller.loop.time()):
-            text = 'nameserver %s %s (%s): for %s s it is asked last'
-            self.log(logging.WARNING, text, nameserver, failure.what, question, FAILING_FOR)
+            self.log(
+                logging.WARNING,
+                'nameserver %s %s (%s): for %s s it is asked last',
+                *(nameserver, failure.what, question, FAILING_FOR),
+            )
 
     def conclude(self) -> None:
         """Ends the questions that are left when no set is."""
         self.read_all()
         for flight in list(self.led.values()):
-            self.finish(flight, flight.failed())
+            self.finish(flight, flight.ensure_failures())
 
     def log(self, level: int, text: str, *args: object) -> None:
         """Logs, so that what a handler raises ends this look-up and no other one of the step."""
@@ -1816,6 +1798,30 @@ class LookUp:
         """Closes all queries, which also lets go of what refers back to this look-up."""
         for query in list(self.queries):
             self.drop(query)
+
+
+# The look-ups above do without it: it is for callers who want to read replies by themselves.
+async def recvfrom(
+    loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int
+) -> tuple[bytes, Any]:
+    """Returns the first datagram to arrive at one of several UDP sockets, and where it came from.
+
+    The sockets are non-blocking. Raises OSError, of the first socket with an error. Cancelled, it
+    leaves no reader behind, and no datagram is lost.
+    """
+    by_fd = {sock.fileno(): sock for sock in socks}
+    while True:
+        readable: asyncio.Future[socket.socket] = loop.create_future()
+        try:
+            for fd, sock in by_fd.items():
+                loop.add_reader(fd, set_result, readable, sock)
+            first = await readable
+        finally:
+            for fd in by_fd:
+                loop.remove_reader(fd)
+        # There is nothing to read if another reader was quicker, or the checksum was wrong.
+        with contextlib.suppress(BlockingIOError):
+            return first.recvfrom(max_bytes)
 
 
 # --- Resolver -------------------------------------------------------------------------------------
@@ -1954,9 +1960,9 @@ def check_types(qtype: Any) -> tuple[TYPES, ...]:
         qtypes = tuple(dict.fromkeys(map(TYPES, qtype)))
         if qtypes and set(qtypes) <= ADDRESSES.keys():
             return qtypes
-    hint = f': use TYPES.{qtype}' if isinstance(qtype, str) and qtype in TYPES.__members__ else ''
+    hint = f', here TYPES.{qtype}' if isinstance(qtype, str) and qtype in TYPES.__members__ else ''
     raise ValueError(
-        f'{qtype!r} is none of the types that can be asked for: {", ".join(TYPES.__members__)}, or '
+        f'{qtype!r} is not a supported record type: use one of {", ".join(TYPES.__members__)}, or '
         f'a tuple of A and AAAA{hint}'
     )
 
@@ -1986,8 +1992,7 @@ def does_not_exist(
     """Makes the error for a name whose candidates all have negative answers."""
     answer = answered[as_given]
     assert answer.negative is not None
-    is_name = answer.negative is NameDoesNotExist
-    what = 'does not exist' if is_name else 'has no such record'
+    what = 'does not exist' if answer.negative is NameDoesNotExist else 'has no such record'
     via = show_aliases(answer.aliases) if answer.aliases else ''
     others = ', '.join(name_to_text(fqdn) for fqdn in answered if fqdn != as_given)
     nor = f'; no better with the search list: {others}' if others else ''
@@ -1995,7 +2000,7 @@ def does_not_exist(
 
 
 class LoopResolver:
-    """What a Resolver is in one event loop."""
+    """The state of a Resolver in one event loop."""
 
     def __init__(
         self,
@@ -2024,13 +2029,13 @@ class LoopResolver:
     async def resolve(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
         """Returns the records of a name for which there is no shortcut."""
         if not isinstance(name, str):
-            raise TypeError(f'the name to resolve is a str, and {name!r} is none')
+            raise TypeError(f'name must be a str, not {name!r}')
         qtypes = check_types(qtype)
         is_by_hook = self.get_nameservers is not None
         conf = NO_SEARCH_LIST if is_by_hook else self.resolv_conf.read(now)
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
         if address := to_literal(name, as_given):
-            return resolve_literal(name, address, qtypes)
+            return resolve_literal(as_given, address, qtypes)
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
         look_ups = self.look_ups
@@ -2127,9 +2132,13 @@ class LoopResolver:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
         packed = pack_name(fqdn)
         questions = [Question(fqdn, qtype, packed) for qtype in qtypes]
-        finish = self.cache.finish
         look_up = LookUp(
-            self.sockets, self.failing, self.transform_fqdn, finish, questions, has_records
+            self.sockets,
+            self.failing,
+            self.transform_fqdn,
+            self.cache.finish,
+            questions,
+            has_records,
         )
         try:
             while self.cache.enter(look_up):
@@ -2157,8 +2166,10 @@ class LoopResolver:
             else:
                 sets = self.get_nameservers(look_up.questions[0].fqdn)
                 if not hasattr(sets, 'aclose'):
-                    needed = 'it has to be an async generator (async def, with yield)'
-                    raise ResolverError(f'{look_up}: get_nameservers gave {sets!r}: {needed}')
+                    raise ResolverError(
+                        f'{look_up}: get_nameservers gave {sets!r}: it has to be an async '
+                        'generator (async def, with yield)'
+                    )
                 async for given in sets:
                     if look_up.is_asking():
                         await look_up.ask_set(*check_set(look_up, given))
@@ -2209,27 +2220,29 @@ class LoopResolver:
                 label = f'{describe(fqdn, [qtype])}: get_host gave'
                 coroutine = self.get_host(fqdn, qtype)
                 if not hasattr(coroutine, '__await__'):
-                    needed = 'it has to be a coroutine function (async def)'
-                    raise ResolverError(f'{label} {coroutine!r}: {needed}')
+                    raise ResolverError(
+                        f'{label} {coroutine!r}: it has to be a coroutine function (async def)'
+                    )
                 given = await coroutine
             now = self.loop.time()
             values = given if isinstance(given, (tuple, list)) else [given]
             try:
                 records = tuple([to_value(value, now) for value in values if value is not None])
             except TypeError as error:
-                needed = 'an ipaddress object, a tuple of them or None is needed'
-                raise ResolverError(f'{label} {given!r}, where {needed}: {error}') from error
+                raise ResolverError(
+                    f'{label} {given!r}, where an ipaddress object, a tuple of them or None is '
+                    f'needed: {error}'
+                ) from error
             if records:
                 found[qtype] = Answer(records, min([record.expires_at for record in records]))
         return found
 
 
-def resolve_literal(name: str, literal: Address, qtypes: tuple[TYPES, ...]) -> tuple[Value, ...]:
-    if any(qtype in ADDRESSES and isinstance(literal, ADDRESSES[qtype][1]) for qtype in qtypes):
+def resolve_literal(fqdn: bytes, literal: Address, qtypes: Sequence[int]) -> tuple[Value, ...]:
+    if literal.version in [VERSIONS.get(qtype) for qtype in qtypes]:
         return (literal,)
     what = f'this is an IPv{literal.version} address, which has nothing else'
-    types = ', '.join(TYPES(qtype).name for qtype in qtypes)
-    raise NoRecords(f'{name} {types}: {what}')
+    raise NoRecords(f'{describe(fqdn, qtypes)}: {what}')
 
 
 def Resolver(  # noqa: N802
@@ -2263,17 +2276,19 @@ def Resolver(  # noqa: N802
     Raises ValueError for a number that makes no sense, TypeError for a hook that is no function.
     """
     if max_sockets < 1 or max_cache_size < 0:
-        sizes = f'{max_sockets!r} and {max_cache_size!r}'
-        raise ValueError(f'max_sockets is at least 1, and max_cache_size 0: not {sizes}')
+        raise ValueError(
+            'max_sockets must be at least 1 and max_cache_size at least 0, '
+            f'not {max_sockets!r} and {max_cache_size!r}'
+        )
     if timeout is not None and get_nameservers is not None:
-        raise ValueError('timeout is for resolv.conf: a get_nameservers yields its own timeouts')
+        raise ValueError('timeout is for resolv.conf: get_nameservers yields its own timeouts')
     if timeout is not None and not 0 < timeout < math.inf:
-        raise ValueError(f'timeout is a number of seconds, not {timeout!r}')
+        raise ValueError(f'timeout must be a number of seconds above 0, not {timeout!r}')
     given = [hook for hook in (get_host, get_nameservers) if hook is not None]
     for hook in (*given, transform_fqdn):
         if not callable(hook):
             hooks = 'get_host, get_nameservers and transform_fqdn'
-            raise TypeError(f'{hooks} are functions, and {hook!r} is none')
+            raise TypeError(f'{hooks} must be functions, not {hook!r}')
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
     options = get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size
 
@@ -2369,8 +2384,9 @@ async def getaddrinfo(
     is_asked = name is not None and not flags & socket.AI_NUMERICHOST
     if name is None or not is_asked or name[:1].isdigit() or ':' in name:
         try:
-            numeric = flags | socket.AI_NUMERICHOST
-            return socket.getaddrinfo(name, port, family, type, proto, numeric)
+            return socket.getaddrinfo(
+                name, port, family, type, proto, flags | socket.AI_NUMERICHOST
+            )
         except UnicodeError as error:
             if not is_asked:
                 raise socket.gaierror(socket.EAI_NONAME, f'{name!r} is no IP address') from error
@@ -2513,14 +2529,22 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    json_help = 'print an object a line: name, type, value, ttl (null: never expires); name, error'
-    nameserver_help = 'to ask instead of those of resolv.conf; [IP]:PORT for IPv6; again for more'
     add('words', nargs='+', metavar='NAME', help='a name, or a record type in any case of letters')
     add('-4', dest='types', default=[], action='append_const', const='A', help='IPv4 alone')
     add('-6', dest='types', action='append_const', const='AAAA', help='IPv6 alone')
     add('--short', action='store_true', help='print the values alone')
-    add('--json', action='store_true', help=json_help)
-    add('--nameserver', default=[], action='append', metavar='IP[:PORT]', help=nameserver_help)
+    add(
+        '--json',
+        action='store_true',
+        help='print an object a line: name, type, value, ttl (null: never expires); name, error',
+    )
+    add(
+        '--nameserver',
+        default=[],
+        action='append',
+        metavar='IP[:PORT]',
+        help='to ask instead of those of resolv.conf; [IP]:PORT for IPv6; again for more',
+    )
     add('--timeout', type=float, metavar='SECONDS', help='for each try (0.5)')
     add('-v', dest='verbose', action='store_true', help='print what is asked of which nameserver')
     add('--version', action='version', version=__version__)
@@ -2567,8 +2591,9 @@ def parse_nameserver(word: str) -> tuple[str, int]:
     try:
         to_nameserver(ip, int(port or 53))
     except ValueError as error:
-        needed = 'IP, IP:PORT or [IP]:PORT of a nameserver'
-        raise ValueError(f'--nameserver {word!r} is no {needed}: {error}') from error
+        raise ValueError(
+            f'--nameserver {word!r} is not IP, IP:PORT or [IP]:PORT of a nameserver: {error}'
+        ) from error
     return ip, int(port or 53)
 
 
