@@ -1108,10 +1108,10 @@ class FailingNameservers:
 
 # --- Exchange -------------------------------------------------------------------------------------
 #
-# Strategy: a LookUp puts its questions to a set of nameservers, which are asked in parallel with one
-# timeout, then to the next set. It awaits one future for each set, whatever the number of queries.
-# Each Query has a socket of its own. Sockets opens and closes them for all look-ups of a loop, and
-# keeps to the limit. Poller watches them: the loop sees one file descriptor for all.
+# Strategy: a LookUp puts its questions to a set of nameservers, asked in parallel with one timeout,
+# then to the next set. It awaits one future for each set, whatever the number of queries. Each
+# Query has a socket of its own. Sockets opens and closes them for all look-ups of a loop, and keeps
+# to the limit. Poller watches them: the loop sees one file descriptor for all.
 #
 # States of a query:
 #
@@ -1439,6 +1439,7 @@ class Sockets:
     def __init__(self, poller: Poller, max_sockets: int) -> None:
         self.poller = poller
         self.max_sockets = self.limit = max_sockets
+        # To take the first of a plain dict again and again would be quadratic.
         self.gate: collections.OrderedDict[asyncio.Future[bool], None] = collections.OrderedDict()
         self.under_way: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
         self.beginning: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
