@@ -5775,7 +5775,8 @@ def block_with(page, text):
 
 
 def integration(name):
-    return block_with('docs/integrations.md', f'class {name}(')[name]
+    page = 'README.md' if name == 'AioHttpResolver' else 'docs/integrations.md'
+    return block_with(page, f'class {name}(')[name]
 
 
 class TestDocuments:
@@ -5818,7 +5819,8 @@ class TestDocuments:
 
     @pytest.mark.slow
     def test_programs_are_checked_for_their_types(self, tmp_path):
-        for number, block in enumerate(blocks_of('docs/integrations.md')):
+        programs = [*blocks_of('docs/integrations.md'), *(block for block in blocks_of('README.md') if 'async def main' in block)]
+        for number, block in enumerate(programs):
             (tmp_path / f'program{number}.py').write_text(block)
         done = subprocess.run([sys.executable, '-m', 'mypy', '--strict', '.'], capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 0, done.stdout
@@ -5882,7 +5884,7 @@ FAILED = {
 
 
 class TestIntegrations:
-    """The programs of docs/integrations.md, with real clients and servers."""
+    """The programs of README.md and docs/integrations.md, with real clients and servers."""
 
     @in_each_loop
     @pytest.mark.parametrize('name', REACHED)
