@@ -100,7 +100,7 @@ class TYPES(enum.IntEnum):
     AAAA = 28
 
 
-A, CNAME, SOA, TXT, AAAA = 1, 5, 6, 16, 28  # as plain numbers: a member of an enum is slow to get
+A, CNAME, SOA, TXT, AAAA = 1, 5, 6, 16, 28  # as plain numbers: enum member access is slow
 QUESTION, RESPONSE = 0, 1  # the QR bit
 RCODES = 'NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'  # RFC 1035 §4.1.1
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(len(RCODES))
@@ -115,7 +115,7 @@ MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
 MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5, so that a new name is soon visible
 FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
-MAX_ERROR_REPLIES = 2  # after so many error replies in a look-up a nameserver is not asked again
+MAX_ERROR_REPLIES = 2  # after this many in a look-up, a nameserver is not asked again
 MIN_INTERVAL = 0.01  # seconds between two checks of whether sockets are watched
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
@@ -316,7 +316,7 @@ def limit_expiry(value: Value, expires_at: float) -> Value:
 
 # --- Names ----------------------------------------------------------------------------------------
 
-DOT, COLON = b'.:'  # as numbers: `b':' in fqdn` first raises an error inside CPython
+DOT = ord('.')  # `b'.' in octets` first raises an error inside CPython
 DOTS = re.compile('[.\u3002\uff0e\uff61]')  # the dots of the idna codec (RFC 3490 §3.1)
 UNPRINTABLE = re.compile(rb'[^!-~]')
 TO_ESCAPE = re.compile(rb'[^!-\[\]-~]')  # the same, and the backslash
@@ -372,7 +372,7 @@ def to_label(label: str, name: str) -> bytes:
         raise invalid(name, f'its label {label!r} has {len(octets)} octets, and 63 is the most')
     if DOT in octets or UNPRINTABLE.search(octets):
         raise invalid(
-            name, f'its label {label!r} holds a space or another character that no name has'
+            name, f'its label {label!r} has a space or another character that none may have'
         )
     return octets
 
@@ -382,7 +382,7 @@ def top_level(fqdn: bytes) -> bytes:
 
 
 def to_literal(name: str, fqdn: bytes) -> Address | None:
-    """Returns the address that a name is, if it is one, in whatever digits."""
+    """Returns the address that a name is, if it is one, in ASCII digits or others."""
     if ':' not in name and not fqdn[-1:].isdigit():
         return None
     text = name.removesuffix('.') if name.isascii() else fqdn.decode()
@@ -515,7 +515,9 @@ def parse(data: bytes) -> Message:
     Raises MalformedMessage, and nothing else, whatever the bytes are.
     """
     if len(data) < HEADER_SIZE:
-        raise MalformedMessage(f'{len(data)} octets are no message: its header alone has 12')
+        raise MalformedMessage(
+            f'message too short: it has {len(data)} octets, and its header alone needs 12'
+        )
     qid, flags, *counts = HEADER.unpack_from(data)
     known: dict[bytes, bytes] = {}
     questions, offset = unpack_all(unpack_question, data, HEADER_SIZE, counts[0], known)
@@ -634,10 +636,6 @@ class Failure(NamedTuple):
     rcode: int = NOERROR
     cause: tuple[Any, ...] = ()  # type and arguments of the exception, if one is the cause
 
-    @property
-    def was_a_reply(self) -> bool:
-        return not issubclass(self.error, OSError)  # as errors of sockets and TimeoutError are
-
 
 def mix_case(fqdn: bytes) -> bytes:
     """Returns a name with the case of each letter drawn at random (draft-vixie-dnsext-dns0x20).
@@ -710,7 +708,8 @@ def read_reply(
     try:
         if rcode not in (NOERROR, NXDOMAIN):
             parse(data)  # raises MalformedMessage where it is damaged, and is of no other use
-            return Failure(ResponseCodeError, f'answered {rcode_to_text(rcode)}', rcode)
+            text = RCODES[rcode] if rcode < len(RCODES) else f'rcode {rcode}'
+            return Failure(ResponseCodeError, f'answered {text}', rcode)
         layout = ADDRESS_RECORDS.get(question.qtype) if rcode == NOERROR else None
         if layout and (answer := read_addresses(layout, data, len(query), count, asked_at)):
             return answer
@@ -757,10 +756,6 @@ def read_addresses(
     return Answer(tuple(addresses), expires_at)
 
 
-def rcode_to_text(rcode: int) -> str:
-    return RCODES[rcode] if rcode < len(RCODES) else f'rcode {rcode}'
-
-
 def follow_aliases(
     question: Question, records: Iterable[ResourceRecord], asked_at: float
 ) -> tuple[list[bytes], float, list[ResourceRecord]]:
@@ -774,9 +769,11 @@ def follow_aliases(
             rrsets.setdefault((record.name.lower(), record.qtype), []).append(record)
     chain = [question.fqdn]
     expires_at = math.inf
-    while (rrset := rrsets.get((chain[-1], question.qtype))) is None and not find_fault(chain):
-        if not (links := rrsets.get((chain[-1], CNAME))):
-            break
+    while (
+        (rrset := rrsets.get((chain[-1], question.qtype))) is None
+        and (links := rrsets.get((chain[-1], CNAME)))
+        and not find_fault(chain)
+    ):
         expires_at = min(expires_at, to_expires_at(links[0].ttl, asked_at))
         chain.append(links[0].rdata.lower())
     return chain, expires_at, rrset or []
@@ -804,14 +801,13 @@ def to_answer(
     values: list[Value] = []
     for name, qtype, _, ttl, rdata in rrset:
         record_expires_at = min(expires_at, to_expires_at(ttl, asked_at))
-        if qtype == TXT:
-            values.append(BytesExpiresAt(join_strings(rdata), record_expires_at))
-        elif qtype == CNAME:  # by compression, its case may be that of our query
-            values.append(BytesExpiresAt(rdata.lower(), record_expires_at))
+        if qtype in (TXT, CNAME):  # by compression, the case of a name may be that of our query
+            octets = join_strings(rdata) if qtype == TXT else rdata.lower()
+            values.append(BytesExpiresAt(octets, record_expires_at))
         else:
-            octets, address_class = ADDRESSES[qtype]
-            if len(rdata) != octets:
-                what = f'an {TYPES(qtype).name} record of {len(rdata)} octets, not of {octets}'
+            length, address_class = ADDRESSES[qtype]
+            if len(rdata) != length:
+                what = f'an {TYPES(qtype).name} record of {len(rdata)} octets, not of {length}'
                 return Failure(BadAddress, f'gave {name_to_text(name)} {what}')
             values.append(address_class(rdata, record_expires_at))
     return Answer(tuple(values), min([value.expires_at for value in values]), aliases)
@@ -898,9 +894,11 @@ class Nameserver(NamedTuple):
 
     def address(self) -> tuple[str, int] | tuple[str, int, int, int]:
         """Returns what `connect` takes. Raises OSError."""
-        if not self.scope_id:
-            return self.host, self.port
-        return self.host, self.port, 0, scope_index(self.scope_id)
+        return (
+            (self.host, self.port, 0, scope_index(self.scope_id))
+            if self.scope_id
+            else (self.host, self.port)
+        )
 
 
 def scope_index(scope_id: str) -> int:
@@ -913,12 +911,12 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     """Raises ValueError where the arguments are not an IP address, or its text, and a port."""
     address = ipaddress.ip_address(str(ip))
     if not isinstance(port, int) or not 0 < port < 65536:
-        raise ValueError(f'{port!r} is no port')
+        raise ValueError(f'{port!r} is not a valid port')
     if isinstance(address, ipaddress.IPv4Address):
         return Nameserver(socket.AF_INET, str(address), port)
     host, _, scope_id = str(address).partition('%')
     if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', scope_id or '0'):
-        raise ValueError(f'{scope_id!r} is no scope id')
+        raise ValueError(f'{scope_id!r} is not a valid scope id')
     return Nameserver(socket.AF_INET6, host, port, scope_id)
 
 
@@ -1103,7 +1101,7 @@ class FailingNameservers:
     def replied(self, nameserver: Nameserver) -> bool:
         """Counts a reply, and tells whether the nameserver failed before."""
         self.replies[nameserver] += 1
-        return self.retry_at.pop(nameserver, None) is not None
+        return bool(self.retry_at) and self.retry_at.pop(nameserver, None) is not None
 
 
 # --- Exchange -------------------------------------------------------------------------------------
@@ -1289,18 +1287,17 @@ class Query:
         try:
             data = self.sock.recv(MAX_DATAGRAM)
         except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
-            look_up.sockets.poller.rearm(self.fd)
-            return
+            data = b''
         except OSError as error:
             look_up.query_failed(self, socket_failure(error))
             return
         found = read_reply(self.flight.question, self.wire, data, look_up.asked_at)
         if found is not None:
             look_up.take(self, found)
-            return
-        look_up.sockets.poller.rearm(self.fd)
-        if is_reply_in_another_case(self.wire, data):
-            self.flight.ensure_failures().wrong_case[self.nameserver] = None
+        else:
+            look_up.sockets.poller.rearm(self.fd)
+            if is_reply_in_another_case(self.wire, data):
+                self.flight.ensure_failures().wrong_case[self.nameserver] = None
 
 
 def socket_failure(error: OSError | NotImplementedError) -> Failure:
@@ -1343,11 +1340,12 @@ class Failures:
         replies = sum(
             count
             for (asked, failure), count in self.times.items()
-            if asked == nameserver and failure.was_a_reply
+            # An OSError is an error of a socket or a timeout.
+            if asked == nameserver and not issubclass(failure.error, OSError)
         )
         return replies >= MAX_ERROR_REPLIES
 
-    def are_refusals(self) -> bool:
+    def all_refused(self) -> bool:
         rcodes = {failure.rcode for _, failure in self.times}
         return bool(rcodes) and rcodes <= {SERVFAIL, REFUSED}
 
@@ -1370,10 +1368,11 @@ class Failures:
         if self.aliases:
             message += f'{show_aliases(self.aliases)}: {describe(self.aliases[-1], qtypes)}'
         if self.last is None:
-            reason = 'there is no nameserver to ask, since get_nameservers yielded none'
-            if self.unasked:
-                reason = f'{self.unasked} was not asked, since all sockets were in use'
-            return TemporaryResolverError(f'{message}: {reason}')
+            return TemporaryResolverError(
+                f'{message}: {self.unasked} was not asked, since all sockets were in use'
+                if self.unasked
+                else f'{message}: there is no nameserver to ask, since get_nameservers yielded none'
+            )
         found = [
             f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
             for (nameserver, failure), count in self.times.items()
@@ -1381,10 +1380,9 @@ class Failures:
         if self.wrong_case:
             by_file = '' if is_by_hook else '"options randomize-case:0" in resolv.conf or '
             found.append(
-                f'a reply of {" and ".join(map(str, self.wrong_case))} was ignored, since the '
-                'letters of its question are not in the case they were sent in: if that is how '
-                'this nameserver is, turn the mixing of the case off, by '
-                f'{by_file}Resolver(transform_fqdn=lambda fqdn: fqdn)'
+                f'a reply of {" and ".join(map(str, self.wrong_case))} was ignored, since it does '
+                'not keep the case of the letters in the query: if it never does, turn the mixing '
+                f'of the case off, by {by_file}Resolver(transform_fqdn=lambda fqdn: fqdn)'
             )
         error = self.last.error(f'{message}: {"; ".join(found)}')
         if isinstance(error, ResponseCodeError):
@@ -1440,7 +1438,7 @@ class Sockets:
         self.poller = poller
         self.max_sockets = self.limit = max_sockets
         # To take the first of a plain dict again and again would be quadratic.
-        self.gate: collections.OrderedDict[asyncio.Future[bool], None] = collections.OrderedDict()
+        self.gate: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
         self.under_way: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
         self.beginning: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
         self.outbox: list[Query] = []  # open, and not sent yet
@@ -1451,21 +1449,16 @@ class Sockets:
         """Returns how many sockets could be opened now, in place of spare ones where needed."""
         return self.limit - len(self.poller.queries) + len(self.spare)
 
-    def has_room(self) -> bool:
-        """Tells whether a look-up that begins need not wait."""
-        return not self.gate and self.available() > self.queued()
-
     async def pass_gate(self, look_up: LookUp) -> None:
         """Waits until there is room for another look-up, first come, first served.
 
         A look-up stays at the gate until it runs, so that none overtakes it. It reserves nothing.
         """
-        turn = look_up.sleep()  # which also ends if the look-up is over
-        self.gate[turn] = None
+        self.gate[look_up] = None
         try:
-            await turn
+            await look_up.sleep()  # which also ends if the look-up is over
         finally:
-            del self.gate[turn]
+            del self.gate[look_up]
             self.flush_soon()  # which lets the next one pass, if there is still room
 
     def enqueue(self, look_up: LookUp) -> None:
@@ -1510,8 +1503,8 @@ class Sockets:
                 break
             del queue[look_up]
         self.send()
-        for turn in itertools.islice(self.gate, max(0, self.available() - self.queued())):
-            set_result(turn, False)
+        for look_up in itertools.islice(self.gate, max(0, self.available() - self.queued())):
+            look_up.wake()
 
     def open(self, query: Query) -> bool:
         """Opens the socket of a query, or fails it; False: there is no room, it stays queued."""
@@ -1633,10 +1626,8 @@ class LookUp:
         self.led.pop(qtype, None)
         self.followed.pop(qtype, None)
         self.outcomes.setdefault(qtype, outcome)
-        if len(self.outcomes) == len(self.questions) or is_decisive(outcome):
-            self.is_over = True
-        elif is_positive(outcome):
-            self.has_records = True
+        self.is_over |= len(self.outcomes) == len(self.questions) or is_decisive(outcome)
+        self.has_records |= is_positive(outcome)
         if self.is_over or not self.led:
             self.wake()
 
@@ -1708,8 +1699,9 @@ class LookUp:
             if query.is_sent:
                 self.sockets.spare[query] = None
                 if is_time_up:
-                    what = f'timed out after {self.timeout:g} s'
-                    self.record_failure(query, Failure(ResolverTimeout, what))
+                    self.record_failure(
+                        query, Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
+                    )
             else:
                 if query.sock is not None:
                     error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
@@ -1770,12 +1762,6 @@ class LookUp:
                 *(nameserver, failure.what, question, FAILING_FOR),
             )
 
-    def conclude(self) -> None:
-        """Ends the questions that are left when no set is."""
-        self.read_all()
-        for flight in list(self.led.values()):
-            self.finish(flight, flight.ensure_failures())
-
     def log(self, level: int, text: str, *args: object) -> None:
         """Logs, so that what a handler raises ends this look-up and no other one of the step."""
         try:
@@ -1794,11 +1780,6 @@ class LookUp:
         if query.sock is not None:
             self.sockets.close(query)
         self.sockets.flush_soon()
-
-    def close(self) -> None:
-        """Closes all queries, which also lets go of what refers back to this look-up."""
-        for query in list(self.queries):
-            self.drop(query)
 
 
 # The look-ups above do without it: it is for callers who want to read replies by themselves.
@@ -1829,7 +1810,7 @@ async def recvfrom(
 
 
 class Shortcut(NamedTuple):
-    """The records of a name that were found in the cache alone, and from when to when they hold."""
+    """The records of a name that were found in the cache alone, and their validity period."""
 
     used: list[bytes]  # the keys of the answers that led here
     records: tuple[Value, ...]
@@ -1872,14 +1853,11 @@ class Cache:
         self.shortcuts[name, qtype] = shortcut
 
     def hit(self, question: Question) -> Answer | None:
-        answer = self.answers.get(question.wire)
-        if answer is None:
-            return None
-        if self.loop.time() < answer.expires_at:
-            self.answers.move_to_end(question.wire)
-            return answer
-        del self.answers[question.wire]
-        self.shortcuts.clear()
+        if answer := self.answers.pop(question.wire, None):
+            if self.loop.time() < answer.expires_at:
+                self.answers[question.wire] = answer  # the last to be dropped
+                return answer
+            self.shortcuts.clear()
         return None
 
     def enter(self, look_up: LookUp) -> bool:
@@ -1996,7 +1974,7 @@ def does_not_exist(
     what = 'does not exist' if answer.negative is NameDoesNotExist else 'has no such record'
     via = show_aliases(answer.aliases) if answer.aliases else ''
     others = ', '.join(name_to_text(fqdn) for fqdn in answered if fqdn != as_given)
-    nor = f'; no better with the search list: {others}' if others else ''
+    nor = f'; also tried, by the search list: {others}' if others else ''
     return answer.negative(f'{describe(as_given, qtypes)}{via}: {what}: {answer.reason}{nor}')
 
 
@@ -2025,7 +2003,7 @@ class LoopResolver:
         self.poller = Poller(loop)
         self.sockets = Sockets(self.poller, max_sockets)
         self.cache = Cache(loop, max_cache_size)
-        self.look_ups = 0  # how many did not find all in the cache
+        self.waits = 0  # how often a look-up did not find all in the cache
 
     async def resolve(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
         """Returns the records of a name for which there is no shortcut."""
@@ -2039,7 +2017,7 @@ class LoopResolver:
             return resolve_literal(as_given, address, qtypes)
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
-        look_ups = self.look_ups
+        waits = self.waits
         answered: dict[bytes, Answer] = {}
         expires_at = math.inf
         failed: tuple[bytes, Failures] | None = None
@@ -2057,13 +2035,13 @@ class LoopResolver:
             if fqdn in answered and answered[fqdn].negative is NameDoesNotExist:
                 continue
             if records and not any(map(is_decisive, failures)):
-                if self.get_host is None and self.look_ups == look_ups:
+                if self.get_host is None and self.waits == waits:
                     self.make_shortcut(name, qtype, records, [*answered], qtypes, expires_at)
                 return records
             if failures:
                 failed = fqdn, functools.reduce(Failures.merged_with, failures)
                 # A single label may be refused as such, which says nothing of the next candidate.
-                if b'.' in fqdn or not failed[1].are_refusals():
+                if b'.' in fqdn or not failed[1].all_refused():
                     break
         if failed:
             raise failed[1].error(failed[0], qtypes, is_by_hook)
@@ -2123,11 +2101,10 @@ class LoopResolver:
         What other look-ups ask already is waited for. `has_records`: there are some of the other
         type, by another name.
         """
-        outcomes: dict[TYPES, Answer | Failures] = {}
-        if self.get_host is not None or fqdn in self.hosts.read(self.loop.time()):
-            outcomes |= await self.ask_host(fqdn, qtypes)
-            if outcomes:
-                return outcomes
+        if (self.get_host is not None or fqdn in self.hosts.read(self.loop.time())) and (
+            found := await self.ask_host(fqdn, qtypes)
+        ):
+            return {**found}
         now = self.loop.time()
         if top_level(fqdn) in SPECIAL_DOMAINS:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
@@ -2143,22 +2120,24 @@ class LoopResolver:
         )
         try:
             while self.cache.enter(look_up):
-                self.look_ups += 1
+                self.waits += 1
                 await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
         finally:
             self.cache.leave(look_up)
-        for qtype, outcome in look_up.outcomes.items():
+        for outcome in look_up.outcomes.values():
             if isinstance(outcome, Raised):
-                look_up.outcomes.clear()  # for the frames of the error refer to them
-                raise outcome.error.with_traceback(outcome.traceback)
-            outcomes[qtype] = outcome
-        return outcomes
+                try:
+                    raise outcome.error.with_traceback(outcome.traceback)
+                finally:  # the frames of the error are not to refer back to it
+                    look_up.outcomes.clear()
+                    del outcome
+        return look_up.outcomes  # type: ignore[return-value]
 
     async def ask_sets(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
         try:
-            if not self.sockets.has_room():
+            if self.sockets.gate or self.sockets.available() <= self.sockets.queued():
                 await self.sockets.pass_gate(look_up)
                 if look_up.is_over:
                     return
@@ -2177,12 +2156,16 @@ class LoopResolver:
                     if not look_up.is_asking():
                         break
             if look_up.is_asking():
-                look_up.conclude()
+                look_up.read_all()
+                for flight in list(look_up.led.values()):
+                    self.cache.finish(flight, flight.ensure_failures())
         except Exception as error:
             look_up.fail(error)
         finally:
-            # First of all, since the hook may await something as it is closed.
-            look_up.close()
+            # First of all, since the hook may await something as it is closed. This also lets go of
+            # what refers back to the look-up.
+            for query in list(look_up.queries):
+                look_up.drop(query)
             self.cache.abandon(look_up)
             # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
             # this coroutine is closed by `close()`.
@@ -2200,15 +2183,19 @@ class LoopResolver:
             first = next(self.rotation) % len(nameservers)
             nameservers = nameservers[first:] + nameservers[:first]
         for _round in range(conf.attempts):
-            unasked = list(nameservers)
-            for flight in look_up.led.values():
-                if failures := flight.failures:
-                    unasked = [each for each in unasked if not failures.is_exhausted(each)]
-            while unasked and look_up.is_asking():
+            failed = [flight.failures for flight in look_up.led.values() if flight.failures]
+            unasked = [
+                nameserver
+                for nameserver in nameservers
+                if not any(failures.is_exhausted(nameserver) for failures in failed)
+            ]
+            while unasked:
                 assert self.failing is not None
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
                 await look_up.ask_set(timeout, (nameserver,))
+                if not look_up.is_asking():
+                    return
 
     async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Answer]:
         """Returns what the hosts file or get_host has of a name, by record type."""
@@ -2288,8 +2275,9 @@ def Resolver(  # noqa: N802
     given = [hook for hook in (get_host, get_nameservers) if hook is not None]
     for hook in (*given, transform_fqdn):
         if not callable(hook):
-            hooks = 'get_host, get_nameservers and transform_fqdn'
-            raise TypeError(f'{hooks} must be functions, not {hook!r}')
+            raise TypeError(
+                f'get_host, get_nameservers and transform_fqdn must be functions, not {hook!r}'
+            )
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
     options = get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size
 
@@ -2396,7 +2384,7 @@ async def getaddrinfo(
                 raise
     qtypes = FAMILIES.get(family)
     if not qtypes:
-        raise socket.gaierror(socket.EAI_FAMILY, f'{family!r} is not a family that names have')
+        raise socket.gaierror(socket.EAI_FAMILY, f'unsupported address family {family!r}')
     plain = flags & ~int(socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
     entries = {qtype: find_entries(qtype, port, type, proto, plain) for qtype in qtypes}
     now = int(asyncio.get_running_loop().time())
@@ -2416,9 +2404,9 @@ async def getaddrinfo(
         raise socket.gaierror(socket.EAI_NONAME, f'{name}: {error}') from error
     if not infos:
         raise socket.gaierror(GAI_ERRORS[NoRecords], f'{name}: no address is of the family')
-    six = next((info for info in infos if info[0] == socket.AF_INET6), None)
+    six = next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
     if six and len(qtypes) > 1:
-        last = socket.AF_INET if has_route(six[4][0], now) else socket.AF_INET6
+        last = socket.AF_INET if has_route(six[0], six[3], now) else socket.AF_INET6
         infos.sort(key=lambda info: info[0] == last)
     if flags & socket.AI_CANONNAME:
         infos[0] = (*infos[0][:3], name, infos[0][4])
@@ -2467,11 +2455,11 @@ def is_configured(qtype: TYPES, _: int) -> bool:
 
 
 @functools.lru_cache(maxsize=1000)
-def has_route(address: str, _: int) -> bool:
+def has_route(address: str, scope: int, _: int) -> bool:
     """Tells whether there is a route to an address of IPv6. Nothing is sent."""
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.connect((address, 9))
+            sock.connect((address, 9, 0, scope))
     except OSError:
         return False
     return True
@@ -2512,7 +2500,7 @@ examples:
                                                         a final dot: no search list
 """
 EXIT_STATUS = """
-exit status: 0 when every name has a record, 1 when one does not exist, 2 for a wrong call, an
+exit status: 0 when every name has a record, 1 when one does not exist, 2 for a usage error, an
 invalid name or a temporary error; of several the highest
 """
 OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])

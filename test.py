@@ -1453,8 +1453,8 @@ class TestMixCase:
             await resolve('www.example.com', TYPES.A)
         assert str(caught.value) == (
             f'www.example.com A: {one.text} timed out after 0.5 s; {two.text} timed out after 0.5 s; '
-            f'a reply of {one.text} and {two.text} was ignored, since the letters of its question are not in the case they were sent in: '
-            'if that is how this nameserver is, turn the mixing of the case off, by Resolver(transform_fqdn=lambda fqdn: fqdn)'
+            f'a reply of {one.text} and {two.text} was ignored, since it does not keep the case of the letters in the query: '
+            'if it never does, turn the mixing of the case off, by Resolver(transform_fqdn=lambda fqdn: fqdn)'
         )
         with system(one) as resolve:
             with pytest.raises(m.ResolverTimeout, match='by "options randomize-case:0" in resolv.conf or Resolver.transform_fqdn'):
@@ -1666,7 +1666,7 @@ class TestResolvConf:
     @pytest.mark.timeout(10)
     def test_bad_scope_id_is_refused_in_no_time(self):
         for scope_id in ('a' * 1_000_000 + ' ', '1' * 1_000_000, '1234567890'):
-            with pytest.raises(ValueError, match='is no scope id'):
+            with pytest.raises(ValueError, match='is not a valid scope id'):
                 m.to_nameserver(f'fe80::1%{scope_id}', 53)
 
     @cases('option, asked', {'as usual': ('', 'b.example'), 'no-reload': ('options no-reload', 'a.example')})
@@ -2923,9 +2923,9 @@ class TestHooks:
 
     @cases('given, says', {
         'name of a nameserver': ((1, ('dns.example', 53)), "'dns.example' does not appear to be an IPv4 or IPv6 address"),
-        'port 0': ((1, ('127.0.0.1', 0)), '0 is no port'),
-        'port above sixteen bits': ((1, ('127.0.0.1', 65536)), '65536 is no port'),
-        'port as text': ((1, ('127.0.0.1', '53')), "'53' is no port"),
+        'port 0': ((1, ('127.0.0.1', 0)), '0 is not a valid port'),
+        'port above sixteen bits': ((1, ('127.0.0.1', 65536)), '65536 is not a valid port'),
+        'port as text': ((1, ('127.0.0.1', '53')), "'53' is not a valid port"),
         'port missing': ((1, ('127.0.0.1',)), 'port'),
         'text as nameserver': ((1, 'ab'), 'ab'),
         'number as nameserver': ((1, 2130706433), 'int'),
@@ -3308,7 +3308,7 @@ class TestSearchList:
                 await resolve('db', TYPES.A)
         assert str(caught.value) == (
             f'db A: has no such record: {server.text} answered with no such record; '
-            'no better with the search list: db.a.example, db.b.example'
+            'also tried, by the search list: db.a.example, db.b.example'
         )
 
     async def test_temporary_failure_of_a_candidate_ends_the_look_up(self, nameserver):
@@ -4679,6 +4679,20 @@ class TestResources:
                 await look_up(i)
             assert gc.collect() < 50
 
+    @cases('together', {'alone': 1, 'with a follower': 2})
+    async def test_hook_that_raises_leaves_no_garbage(self, together):
+        async def get_nameservers(_):
+            await asyncio.sleep(0)
+            raise KeyError('of the hook')
+            yield
+
+        resolve, _ = Resolver(get_nameservers=get_nameservers)
+        with garbage_kept():
+            for i in range(50):
+                with contextlib.suppress(KeyError):
+                    await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for _ in range(together)))
+            assert gc.collect() < 50
+
     @pytest.mark.slow
     @pytest.mark.timeout(600)
     def test_million_look_ups_leave_memory_and_descriptors_as_they_were(self, nsd):
@@ -4770,7 +4784,7 @@ def check_invariants(resolver):
         unopened = sum(query.sock is None for query in first.in_set)
         assert sockets.available() < (1 if first.has_begun() else max(1, min(unopened, sockets.limit)))
     if sockets.gate and not sockets.is_flush_due:
-        assert sockets.available() <= sockets.queued() or next(iter(sockets.gate)).done()
+        assert sockets.available() <= sockets.queued() or next(iter(sockets.gate)).woken.done()
     for flight in cache.in_flight.values():
         assert flight in flight.leader.led.values()
         assert flight.leader not in flight.followers
@@ -5093,8 +5107,11 @@ class TestGetaddrinfo:
         assert [info[0] for info in infos] == families
 
     def test_route_is_found_without_a_datagram(self):
-        assert m.has_route('::1', 1)
-        assert not m.has_route('fe80::1', 1)  # which takes a scope id
+        assert m.has_route('::1', 0, 1)
+        assert not m.has_route('fe80::1', 0, 1)  # which takes a scope id
+        with unittest.mock.patch.object(socket.socket, 'connect') as connect:
+            assert m.has_route('fe80::1', 7, 1)
+        connect.assert_called_once_with(('fe80::1', 9, 0, 7))
 
     @cases('configured, family, asked', {
         'IPv4': ({1}, 0, [1]),
@@ -5282,7 +5299,7 @@ class TestCommand:
         'timeout that is no number': ('x --timeout soon', "invalid float value: 'soon'"),
         'timeout of nothing': ('x --timeout 0', '0 is no number of seconds'),
         'nameserver by name': ('x --nameserver dns.example', "'dns.example' is not IP"),
-        'port 0': ('x --nameserver 127.0.0.1:0', '0 is no port'),
+        'port 0': ('x --nameserver 127.0.0.1:0', '0 is not a valid port'),
         'port that is no number': ('x --nameserver 127.0.0.1:x', "'127.0.0.1:x' is not IP"),
         'port of IPv6 that is no number': ('x --nameserver [::1]:x', 'is not IP'),
     })  # fmt: skip
