@@ -1346,8 +1346,7 @@ class Failures:
         return replies >= MAX_ERROR_REPLIES
 
     def all_refused(self) -> bool:
-        rcodes = {failure.rcode for _, failure in self.times}
-        return bool(rcodes) and rcodes <= {SERVFAIL, REFUSED}
+        return {failure.rcode for _, failure in self.times} <= {SERVFAIL, REFUSED}
 
     def joined_to(self, alias: Answer) -> Failures:
         """Returns the failures of an alias as those of the name that has the alias."""
@@ -1469,7 +1468,7 @@ class Sockets:
         """
         queue = self.under_way if look_up.has_begun() else self.beginning
         queue[look_up] = None
-        if self.queued() == 1 and not self.poller.queries:
+        if not self.poller.queries:
             self.flush()
         else:
             self.flush_soon()
