@@ -117,6 +117,7 @@ FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
 MAX_ERROR_REPLIES = 2  # after this many in a look-up, a nameserver is not asked again
 MIN_INTERVAL = 0.01  # seconds between two checks of whether sockets are watched
+MAX_READS = 1000  # at once of one socket, whose buffer holds fewer datagrams
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
@@ -964,7 +965,8 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))
-    return ResolvConf(tuple(nameservers) or (to_nameserver('127.0.0.1', 53),), **found)
+    unique = tuple(dict.fromkeys(nameservers)) or (to_nameserver('127.0.0.1', 53),)
+    return ResolvConf(unique, **found)
 
 
 FLAGS: dict[str, dict[str, Any]] = {
@@ -1138,12 +1140,6 @@ class FailingNameservers:
 #   - A question in flight has one leader, and each of its followers waits for its outcome.
 
 
-def set_result(future: asyncio.Future[T], result: T) -> None:
-    """Sets the result unless the future is done."""
-    if not future.done():
-        future.set_result(result)
-
-
 new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
 # Once, since a forked child may hold open what is closed here, and epoll would go on to report it.
 READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESHOT', 0)
@@ -1280,8 +1276,8 @@ class Query:
             raise
         self.sock = sock
 
-    def read(self) -> None:
-        """Reads a datagram, if there is one."""
+    def read(self) -> bool:
+        """Reads a datagram, and tells whether there was one."""
         look_up = self.look_up
         assert self.sock is not None
         try:
@@ -1290,14 +1286,21 @@ class Query:
             data = b''
         except OSError as error:
             look_up.query_failed(self, socket_failure(error))
-            return
-        found = read_reply(self.flight.question, self.wire, data, look_up.asked_at)
+            return False
+        found = read_reply(self.flight.question, self.wire, data, self.flight.asked_at)
         if found is not None:
             look_up.take(self, found)
         else:
             look_up.sockets.poller.rearm(self.fd)
             if is_reply_in_another_case(self.wire, data):
                 self.flight.ensure_failures().wrong_case[self.nameserver] = None
+        return bool(data)
+
+    def read_all(self) -> None:
+        """Reads what has arrived already: it counts, however late this is called."""
+        for _ in range(MAX_READS):
+            if self.sock is None or not self.is_sent or not self.read():
+                break
 
 
 def socket_failure(error: OSError | NotImplementedError) -> Failure:
@@ -1466,7 +1469,7 @@ class Sockets:
         Sent together they are cheaper, since a nameserver on this machine is woken only once. With
         nothing else under way, they are sent at once.
         """
-        queue = self.under_way if look_up.has_begun() else self.beginning
+        queue = self.under_way if look_up.has_begun else self.beginning
         queue[look_up] = None
         if not self.poller.queries:
             self.flush()
@@ -1495,8 +1498,8 @@ class Sockets:
             look_up = next(iter(queue))
             queued = [query for query in look_up.in_set if query.sock is None]
             # To begin, a look-up waits for room for its whole set, since its time has not started.
-            # Once under way, it takes the sockets that it can get.
-            needed = 1 if look_up.has_begun() else min(len(queued), self.limit)
+            # Once it has begun, it takes the sockets that it can get.
+            needed = 1 if look_up.has_begun else min(len(queued), self.limit)
             # `all` stops at the first query for which there is no room.
             if self.available() < needed or not all(map(self.open, queued)):
                 break
@@ -1507,12 +1510,15 @@ class Sockets:
 
     def open(self, query: Query) -> bool:
         """Opens the socket of a query, or fails it; False: there is no room, it stays queued."""
-        while True:
+        while query in query.look_up.in_set:  # which it leaves if a spare socket has its answer
             if len(self.poller.queries) >= self.limit:
                 if not self.spare:
                     return False
                 oldest = next(iter(self.spare))
-                oldest.look_up.drop(oldest)
+                oldest.read_all()
+                if oldest.sock is not None:
+                    oldest.look_up.drop(oldest)
+                continue
             try:
                 query.open(self.poller)
             except (OSError, NotImplementedError) as error:
@@ -1521,8 +1527,10 @@ class Sockets:
                     continue  # now at the limit: in place of a spare socket, or not at all
                 query.look_up.query_failed(query, socket_failure(error))
             else:
+                query.look_up.has_begun = True
                 self.outbox.append(query)
-            return True
+                break
+        return True
 
     def send(self) -> None:
         """Sends what is open. In a shortage of buffers the rest waits until a socket is closed."""
@@ -1535,6 +1543,7 @@ class Sockets:
             look_up = query.look_up
             if look_up.deadline is None:
                 look_up.start_clock(now, deadlines)
+            query.flight.asked_at = min(query.flight.asked_at, now)
             try:
                 query.sock.send(query.wire)
             except OSError as error:
@@ -1563,11 +1572,12 @@ class Sockets:
 class Flight:
     """A question in flight: one look-up, the leader, asks it for itself and for its followers."""
 
-    __slots__ = ('failures', 'followers', 'leader', 'question')
+    __slots__ = ('asked_at', 'failures', 'followers', 'leader', 'question')
 
     def __init__(self, question: Question, leader: LookUp) -> None:
         self.question = question
         self.leader = leader
+        self.asked_at = math.inf  # when the first query was about to be sent
         self.followers: dict[LookUp, None] = {}
         self.failures: Failures | None = None  # of the leader
 
@@ -1591,7 +1601,6 @@ class LookUp:
 
     is_over = False
     timeout = 0.0  # of the set under way, in seconds
-    asked_at = math.inf  # when the first query was about to be sent; inf: none was yet
     deadline: Deadline | None = None  # of the set under way, from its first send
     woken: asyncio.Future[bool] | None = None  # what this look-up awaits
 
@@ -1602,7 +1611,8 @@ class LookUp:
         transform_fqdn: Callable[[bytes], bytes],
         finish: Callable[[Flight, Outcome], None],
         questions: Sequence[Question],
-        has_records: bool = False,
+        has_records: bool,
+        has_begun: bool,
     ) -> None:
         self.sockets = sockets
         self.failing = failing  # None: the nameservers are those of a hook
@@ -1610,6 +1620,7 @@ class LookUp:
         self.finish = finish
         self.questions = questions
         self.has_records = has_records  # of one record type
+        self.has_begun = has_begun  # to ask: no other look-up is to overtake it any more
         self.pending = list(questions)
         self.led: dict[TYPES, Flight] = {}
         self.followed: dict[TYPES, Flight] = {}
@@ -1639,9 +1650,6 @@ class LookUp:
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
 
-    def has_begun(self) -> bool:
-        return self.asked_at < math.inf
-
     def is_asking(self) -> bool:
         """Tells whether there is a question to put to another set."""
         return bool(self.led) and not self.is_over
@@ -1664,11 +1672,12 @@ class LookUp:
             else:  # so that a hook that yields such sets for ever does not stop the loop
                 await asyncio.sleep(0)
         finally:
+            was_sent = self.deadline is not None
             self.end_set(is_time_up)
         # Look-ups with records wait for the other type no longer than for this set.
         for flight in self.led.values():
             for look_up in (self, *flight.followers):
-                if look_up.has_records:
+                if look_up.has_records and was_sent:
                     look_up.is_over = True
                     look_up.wake()
 
@@ -1677,17 +1686,14 @@ class LookUp:
 
         `deadlines` has those of the sets that are sent together, by their timeout.
         """
-        self.asked_at = min(self.asked_at, now)
         if self.timeout not in deadlines:
             deadlines[self.timeout] = Deadline(self.sockets.poller.loop, now + self.timeout)
         self.deadline = deadlines[self.timeout]
         self.deadline.look_ups[self] = None
 
     def read_all(self) -> None:
-        """Reads what has arrived already: it counts, however late this is called."""
         for query in list(self.queries):
-            if query.is_sent and query.sock is not None:
-                query.read()
+            query.read_all()
 
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
@@ -1726,20 +1732,24 @@ class LookUp:
             found.reason = f'{nameserver} {found.reason}'
         # That a name does not exist is the answer for all its types.
         is_for_all = found.negative is NameDoesNotExist
-        for other in list(self.queries):
-            if is_for_all or other.flight is flight:
-                self.drop(other)
         for each in list(self.led.values()) if is_for_all else [flight]:
-            self.finish(each, found)
+            self.end(each, found)
         if not self.in_set:
             self.wake()
+
+    def end(self, flight: Flight, outcome: Outcome) -> None:
+        """Drops the queries about a question, and gives its outcome to all who wait for it."""
+        for query in list(self.queries):
+            if query.flight is flight:
+                self.drop(query)
+        self.finish(flight, outcome)
 
     def query_failed(self, query: Query, failure: Failure) -> None:
         """Closes a query that came to nothing, and wakes the look-up after the last of its set."""
         self.drop(query)
         self.record_failure(query, failure)
         if not issubclass(failure.error, TemporaryResolverError):
-            self.finish(query.flight, query.flight.ensure_failures())
+            self.end(query.flight, query.flight.ensure_failures())
         if not self.in_set:
             self.wake()
 
@@ -1762,16 +1772,13 @@ class LookUp:
             )
 
     def log(self, level: int, text: str, *args: object) -> None:
-        """Logs, so that what a handler raises ends this look-up and no other one of the step."""
+        """Logs, so that what a handler raises ends this look-up, and no other one."""
         try:
             logger.log(level, text, *args)
         except Exception as error:
-            self.fail(error)
-
-    def fail(self, error: Exception) -> None:
-        """Ends the questions that this look-up leads with an exception that is raised as it is."""
-        for flight in list(self.led.values()):
-            self.finish(flight, Raised(error, error.__traceback__))
+            self.outcomes[self.questions[0].qtype] = Raised(error, error.__traceback__)
+            self.is_over = True
+            self.wake()
 
     def drop(self, query: Query) -> None:
         self.in_set.pop(query, None)
@@ -1779,6 +1786,12 @@ class LookUp:
         if query.sock is not None:
             self.sockets.close(query)
         self.sockets.flush_soon()
+
+
+def set_result(future: asyncio.Future[T], result: T) -> None:
+    """Sets the result unless the future is done."""
+    if not future.done():
+        future.set_result(result)
 
 
 # The look-ups above do without it: it is for callers who want to read replies by themselves.
@@ -2023,7 +2036,7 @@ class LoopResolver:
         for fqdn in fqdns:
             failures: list[Failures] = []
             records: tuple[Value, ...] = ()
-            for outcome in (await self.find(fqdn, qtypes)).values():
+            for outcome in (await self.find(fqdn, qtypes, bool(answered))).values():
                 if isinstance(outcome, Failures):
                     failures.append(outcome)
                     continue
@@ -2065,13 +2078,15 @@ class LoopResolver:
             used = [key for key in keys if key in self.cache.answers]
             self.cache.remember(name, qtype, Shortcut(used, records, now, until))
 
-    async def find(self, fqdn: bytes, qtypes: Sequence[TYPES]) -> dict[TYPES, Answer | Failures]:
+    async def find(
+        self, fqdn: bytes, qtypes: Sequence[TYPES], has_begun: bool
+    ) -> dict[TYPES, Answer | Failures]:
         """Returns the outcomes for a name by record type, at the end of its aliases.
 
         One may be missing: if another decides for both, or if there are records of the other type.
         Raises what a hook raised, also one that was called for another look-up.
         """
-        outcomes = await self.look_up(fqdn, qtypes, False)
+        outcomes = await self.look_up(fqdn, qtypes, False, has_begun)
         while aliases := [qtype for qtype in outcomes if is_alias(outcomes[qtype])]:
             if any(map(is_decisive, outcomes.values())):
                 break
@@ -2079,7 +2094,7 @@ class LoopResolver:
             canonical = outcomes[aliases[0]].aliases[-1]
             together = [qtype for qtype in aliases if outcomes[qtype].aliases[-1] == canonical]
             has_records = any(map(is_positive, outcomes.values()))
-            ends = await self.look_up(canonical, together, has_records)
+            ends = await self.look_up(canonical, together, has_records, True)
             for qtype in together:
                 alias = outcomes.pop(qtype)
                 if end := ends.get(qtype):
@@ -2093,12 +2108,12 @@ class LoopResolver:
         return outcomes
 
     async def look_up(
-        self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool
+        self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, has_begun: bool
     ) -> dict[TYPES, Answer | Failures]:
         """Returns what is known of a name: in the hosts file, in the cache, or else by asking.
 
         What other look-ups ask already is waited for. `has_records`: there are some of the other
-        type, by another name.
+        type, by another name. `has_begun`: another name was asked for before.
         """
         if (self.get_host is not None or fqdn in self.hosts.read(self.loop.time())) and (
             found := await self.ask_host(fqdn, qtypes)
@@ -2116,6 +2131,7 @@ class LoopResolver:
             self.cache.finish,
             questions,
             has_records,
+            has_begun,
         )
         try:
             while self.cache.enter(look_up):
@@ -2136,7 +2152,8 @@ class LoopResolver:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
         try:
-            if self.sockets.gate or self.sockets.available() <= self.sockets.queued():
+            has_room = not self.sockets.gate and self.sockets.available() > self.sockets.queued()
+            if not (look_up.has_begun or has_room):
                 await self.sockets.pass_gate(look_up)
                 if look_up.is_over:
                     return
@@ -2150,7 +2167,7 @@ class LoopResolver:
                         'generator (async def, with yield)'
                     )
                 async for given in sets:
-                    if look_up.is_asking():
+                    if self.cache.enter(look_up) and look_up.led:
                         await look_up.ask_set(*check_set(look_up, given))
                     if not look_up.is_asking():
                         break
@@ -2159,7 +2176,8 @@ class LoopResolver:
                 for flight in list(look_up.led.values()):
                     self.cache.finish(flight, flight.ensure_failures())
         except Exception as error:
-            look_up.fail(error)
+            for flight in list(look_up.led.values()):
+                self.cache.finish(flight, Raised(error, error.__traceback__))
         finally:
             # First of all, since the hook may await something as it is closed. This also lets go of
             # what refers back to the look-up.
@@ -2193,7 +2211,7 @@ class LoopResolver:
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
                 await look_up.ask_set(timeout, (nameserver,))
-                if not look_up.is_asking():
+                if not (look_up.is_asking() and self.cache.enter(look_up)):
                     return
 
     async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Answer]:

@@ -1616,6 +1616,7 @@ class TestResolvConf:
             ['nameserver 192.0.2.1 # office\n', 'nameserver\t2001:db8::1\r\n'], {'nameservers': ['192.0.2.1:53', '[2001:db8::1]:53']},
         ),
         'scope id': (['nameserver fe80::1%lo\n'], {'nameservers': ['[fe80::1%lo]:53']}),
+        'a nameserver twice': (['nameserver 192.0.2.1', 'nameserver 192.0.2.2', 'nameserver 192.0.2.1'], {'nameservers': ['192.0.2.1:53', '192.0.2.2:53']}),
         'nine nameservers': ([f'nameserver 192.0.2.{i}' for i in range(9)], {'nameservers': [f'192.0.2.{i}:53' for i in range(9)]}),
         'no address': (['nameserver dns.example\n', 'nameserver\n', 'nameserver 1.2.3\n', 'nonsense\n', '\n', ' '], {}),
         'final dot': (['nameserver 192.0.2.1.'], {}),
@@ -1966,6 +1967,10 @@ class TestRecvfrom:
                 assert not any(loop.remove_reader(receiver.fileno()) for receiver in receivers)
                 pairs[2][1].send(b'not lost')
                 assert (await recvfrom(loop, receivers, 3))[0] == b'not'
+                for _, sender in pairs[:2]:
+                    sender.send(b'at the same time')
+                for _ in range(2):
+                    assert (await recvfrom(loop, receivers, 512))[0] == b'at the same time'
             finally:
                 for sock in itertools.chain(*pairs):
                     sock.close()
@@ -2172,6 +2177,18 @@ class TestSockets:
         results = await asyncio.gather(*(resolve(f'{name}.example', TYPES.A) for name in ('first', 'pair', 'last')), return_exceptions=True)
         assert [type(result) for result in results] == [m.ResolverTimeout, tuple, tuple]
         assert sets.called_at == [1000, 1000, 1001]
+
+    @cases('name, sent', {
+        'an alias': ('www.example', ['www.example', 'other.example']),
+        'the search list': ('www', ['www.a.example', 'www.b.example']),
+    })  # fmt: skip
+    async def test_next_name_of_a_look_up_comes_before_those_that_begin(self, nameserver, name, sent):
+        known = {'www.example': alias('other.example'), 'www.a.example': nxdomain}
+        server = nameserver(lambda query: [0.1, zone(known, otherwise=a('192.0.2.1'))(query)])
+        with system(server, search='a.example b.example'):
+            resolve, _ = Resolver(max_sockets=1)
+            await asyncio.gather(*(resolve(each, TYPES.A) for each in (name, 'one.example', 'two.example')))
+        assert server.names == [*sent, 'one.example', 'two.example']
 
     async def test_rest_of_a_set_is_asked_when_its_first_are_out(self, nameserver):
         silent, refusing, good = nameserver(silence), nameserver(refused), nameserver(a('192.0.2.1'))
@@ -2757,6 +2774,16 @@ class TestLookUps:
             await resolve('www.example.com', TYPES.A)
         assert len(server.queries) == 1
 
+    async def test_bad_address_is_raised_whatever_else_comes_in_the_same_step(self, nameserver):
+        one, two = nameserver(silence), nameserver(silence, address='127.0.0.2')
+        looking = asyncio.ensure_future(asking((1, one.at, two.at))('www.example.com', TYPES.A))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        one.send_at_once(bad_address)
+        two.send_at_once(servfail)
+        with pytest.raises(m.BadAddress, match='3 octets, not of 4$'):
+            await looking
+
     async def test_datagram_after_a_wrong_checksum_is_read(self, nameserver, fake_sockets):
         fake_sockets(receiving=raises(errno.EAGAIN, lambda data: data == b'spoilt'))
         resolve, _ = resolver_for(nameserver(lambda query: [b'spoilt', 0.1, a('192.0.2.1')(query)]))
@@ -2815,6 +2842,34 @@ class TestArrivedReplies:
         server = nameserver(silence)
         resolve = asking((0.5, server.at), lambda: server.send_at_once(a('192.0.2.1')))
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+
+    async def test_socket_that_another_query_needs_is_read_first(self, nameserver):
+        server = nameserver(silence)
+        resolve = asking((0.5, server.at), lambda: server.send_at_once(a('192.0.2.1')), (0.5, server.at), max_sockets=1)
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert (now(), len(server.queries)) == (1000.5, 1)
+
+    async def test_flood_does_not_stop_the_loop(self, nameserver, fake_sockets, clock):
+        server = nameserver(silence)
+        fake_sockets(receiving=lambda _: server.send_at_once(lambda _: bytes(40)))
+        looking = asyncio.ensure_future(asking((0.5, server.at))('www.example.com', TYPES.A))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        server.send_at_once(lambda _: bytes(40))
+        clock.now += 2
+        with pytest.raises(m.ResolverTimeout):
+            await looking
+
+    async def test_reply_behind_what_is_none_is_read(self, nameserver, clock):
+        server = nameserver(silence)
+        looking = asyncio.ensure_future(asking((0.5, server.at))('www.example.com', TYPES.A))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for _ in range(5):
+            server.send_at_once(lambda _: bytes(40))
+        server.send_at_once(a('192.0.2.1'))
+        clock.now += 2
+        assert texts(await looking) == ['192.0.2.1']
 
 
 class TestArguments:
@@ -3751,6 +3806,14 @@ class TestBothFamilies:
             assert await resolve('www.example.com', qtypes) == first
         assert len(server.queries) == len(expected)
 
+    async def test_set_that_could_not_be_sent_gives_up_no_type(self, nameserver):
+        server = nameserver(by_type(a('192.0.2.1', ttl=300), a('2001:db8::1', ttl=60)))
+        resolve = asking((1, ('fe80::1%nowhere', 53)), (1, server.at))
+        for _ in range(2):
+            assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1', '2001:db8::1']
+            await asyncio.sleep(61)
+        assert server.types == [1, 28, 28]
+
     @cases('qtypes', {
         'none': (), 'TXT beside A': (TYPES.A, TYPES.TXT), 'CNAME': (TYPES.CNAME,), 'other number': (TYPES.A, 2), 'list within': ([],),
         'list': [TYPES.A], 'text': ('A',),
@@ -4071,6 +4134,17 @@ class TestSharing:
         assert now() == pytest.approx(1000.1)  # and has its answer first
         assert (len(await both), len(server.queries)) == (2, 2)
 
+    async def test_question_whose_leader_left_is_asked_in_the_next_set(self, nameserver):
+        server = nameserver(by_type(silence, after(0.3, a('2001:db8::1', ttl=20))))
+        resolve = asking(*[(0.5, server.at)] * 5)
+        leader = asyncio.ensure_future(resolve('www.example.com', TYPES.AAAA))
+        await asyncio.sleep(0)
+        both = asyncio.ensure_future(resolve('www.example.com', BOTH))
+        await asyncio.sleep(0.1)
+        leader.cancel()
+        (address,) = await both
+        assert (str(address), address.expires_at, now()) == ('2001:db8::1', 1020.5, 1001)
+
     @pytest.mark.parametrize('cancelled', range(4), ids='look-up {}'.format)
     @pytest.mark.parametrize('when', [0, 0.05, 0.15], ids='after {} s'.format)
     async def test_cancelled_look_up_of_one_or_both_affects_no_other(self, nameserver, cancelled, when):
@@ -4256,6 +4330,14 @@ class TestLogging:
         with handler_that_raises(times=1):
             results = await asyncio.gather(*(resolve('db.example', TYPES.A) for _ in range(2)), return_exceptions=True)
         assert [type(result) for result in results] == [ZeroDivisionError, error]
+
+    @cases('text', {'at the reply': 'gave', 'at a failure before it': 'SERVFAIL'})
+    async def test_exception_of_a_handler_costs_a_follower_no_reply(self, nameserver, text):
+        resolve, _ = resolver_for(nameserver(after(0.1, servfail), after(0.1, a('192.0.2.1'))), times=2)
+        with handler_that_raises(text, times=1):
+            results = await asyncio.gather(*(resolve('db.example', TYPES.A) for _ in range(3)), return_exceptions=True)
+        assert type(results[0]) is ZeroDivisionError
+        assert [texts(result) for result in results[1:]] == [['192.0.2.1']] * 2
 
     async def test_exception_of_a_handler_after_the_last_set_is_raised(self, nameserver):
         server = nameserver(silence)
@@ -4789,7 +4871,7 @@ def check_invariants(resolver):
     if queue and not sockets.is_flush_due:
         first = next(iter(queue))
         unopened = sum(query.sock is None for query in first.in_set)
-        assert sockets.available() < (1 if first.has_begun() else max(1, min(unopened, sockets.limit)))
+        assert sockets.available() < (1 if first.has_begun else max(1, min(unopened, sockets.limit)))
     if sockets.gate and not sockets.is_flush_due:
         assert sockets.available() <= sockets.queued() or next(iter(sockets.gate)).woken.done()
     for flight in cache.in_flight.values():
