@@ -1903,6 +1903,7 @@ class Cache:
             for follower in flight.followers:
                 del follower.followed[flight.question.qtype]
                 follower.pending.append(flight.question)
+                follower.has_begun |= look_up.has_begun  # so that its place in the queue is kept
                 if not (follower.led or self.loop.is_closed()):
                     follower.wake()
 

@@ -4134,6 +4134,14 @@ class TestSharing:
         assert now() == pytest.approx(1000.1)  # and has its answer first
         assert (len(await both), len(server.queries)) == (2, 2)
 
+    async def test_follower_that_takes_over_does_not_wait_behind_those_that_begin(self, resolving):
+        server, resolve = resolving(silence, after(0.1, a('192.0.2.1')), max_sockets=1)
+        leader, *others = (asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('a.example', 'a.example', 'b.example', 'c.example'))
+        await asyncio.sleep(0.1)
+        leader.cancel()
+        await asyncio.gather(*others)
+        assert server.names == ['a.example', 'a.example', 'b.example', 'c.example']
+
     async def test_question_whose_leader_left_is_asked_in_the_next_set(self, nameserver):
         server = nameserver(by_type(silence, after(0.3, a('2001:db8::1', ttl=20))))
         resolve = asking(*[(0.5, server.at)] * 5)
