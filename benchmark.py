@@ -313,6 +313,7 @@ TARGETS = [  # a measure of ours in a row, against a peer in a row; for speeds a
 def run_alone(peer, measurement, options, loop_name, path):
     """Runs one measurement, in a process that is there for nothing else."""
     sys.path[:0] = [path] if path else []
+    sys.dont_write_bytecode = False  # imports are of compiled files
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, options.pop('files', 65_536)), hard))
@@ -464,7 +465,6 @@ def main():
     parser.add_argument('--only', metavar='REGEX', default='', help="the rows whose name this is found in: '^cached$'")
     parser.add_argument('--svg', metavar='FILE', help='draw the row of 100 in flight')
     options = parser.parse_args()
-    os.environ.pop('PYTHONDONTWRITEBYTECODE', None)  # imports are of compiled files
     chosen = [row for row in rows(20 if options.quick else 1) if re.search(options.only, row.name)]
     results = []
     with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
