@@ -1117,7 +1117,7 @@ class FailingNameservers:
 #
 #     queued ──▶ open ──▶ active ──▶ spare ──▶ closed
 #
-#     queued  no socket; its look-up waits in Sockets.beginning or, after its first set, .under_way
+#     queued  no socket; its look-up waits in Sockets.beginning or, if it had begun, in .under_way
 #     open    not sent, in Sockets.outbox: until the end of the step, or longer in a shortage
 #     active  sent; its set is under way, and has a deadline
 #     spare   its set is over; open for a late answer until another query needs a socket
