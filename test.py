@@ -6115,6 +6115,23 @@ class TestIntegrations:
             run(main('cache.example', redis_server, url), loop_factory)
         assert capsys.readouterr().out == "redis: b'hello'\nPostgreSQL: hello\n"
 
+    @cases('page, text, prints', {
+        'aiohttp': ('README.md', 'class AioHttpResolver(', '200'),
+        'httpx': ('docs/integrations.md', 'httpx.AsyncClient()', '200'),
+        'uvloop': ('docs/integrations.md', 'class ResolvingLoop(', "('127.0.0.1', {port})"),
+        'tornado': ('docs/integrations.md', 'class TornadoResolver(', '200'),
+    })  # fmt: skip
+    def test_program_runs_as_published_but_for_its_port(self, anything, tmp_path, capsys, page, text, prints):
+        (source,) = [block for block in blocks_of(page) if text in block]
+        port = free_port()
+        source = source.replace('www.example.com/', f'www.example.com:{port}/').replace(
+            "'www.example.com', 80", f"'www.example.com', {port}"
+        )
+        command = [sys.executable, '-m', 'http.server', '--bind', '127.0.0.1', '--directory', str(tmp_path), str(port)]
+        with serving(command, port), every_nameserver_is(anything):
+            exec(compile(source, page, 'exec'), {'__name__': '__main__'})
+        assert capsys.readouterr().out == prints.format(port=port) + '\n'
+
     def test_fastapi_takes_resolve_by_its_annotation(self, anything):
         found = block_with('docs/integrations.md', 'FastAPI')
         app, fake = found['app'], unittest.mock.AsyncMock(return_value=(IPv4AddressExpiresAt('192.0.2.1', 0),))
