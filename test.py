@@ -279,8 +279,8 @@ def response(query, answer=(), authority=(), additional=(), rcode=0, flags=dns.f
     message = dns.message.make_response(query)
     message.flags |= flags
     message.set_rcode(rcode)
-    for section, texts in ((message.answer, answer), (message.authority, authority), (message.additional, additional)):
-        for text in texts:
+    for section, lines in ((message.answer, answer), (message.authority, authority), (message.additional, additional)):
+        for text in lines:
             name, ttl, rdclass, rdtype, *rdata = text.split()
             name = query.question[0].name if name == '?' else dns.name.from_text(name)
             section.append(dns.rrset.from_text(name, int(ttl), rdclass, rdtype, ' '.join(rdata)))
@@ -751,8 +751,8 @@ def configured(conf, name, *options, home=None, knows='www.zone.example', port=N
             yield address
 
 
-def unbound_for(zone, authority, knows, port=None):
-    conf = UNBOUND.replace('{zone}', zone).replace('{authority}', f'{authority[0]}@{authority[1]}')
+def unbound_for(domain, authority, knows, port=None):
+    conf = UNBOUND.replace('{zone}', domain).replace('{authority}', f'{authority[0]}@{authority[1]}')
     return configured(conf, 'unbound', '-d', '-c', home='/var/lib/unbound', knows=knows, port=port)
 
 
@@ -3612,11 +3612,11 @@ class PlainCache:
         self.kept = {}  # the least recently used first: name -> (number of the query, when it expires)
         self.queries = 0
 
-    def get(self, name, now):
+    def get(self, name, when):
         number, expires_at = self.kept.pop(name, (0, 0))
-        if now >= expires_at:
+        if when >= expires_at:
             self.queries += 1
-            number, expires_at = self.queries, now + self.ttl
+            number, expires_at = self.queries, when + self.ttl
         self.kept[name] = number, expires_at
         if len(self.kept) > self.size:
             del self.kept[next(iter(self.kept))]
@@ -3636,9 +3636,9 @@ STEPS = st.lists(
 def compare_with_plain_cache(steps, size, search=()):
     """A step is a name to resolve, a number of seconds to pass, or None: the cache is cleared."""
 
-    def expected(plain, name, now):
+    def expected(plain, name, when):
         for fqdn in m.candidates(name, search, 1)[1]:
-            number = plain.get(fqdn.decode(), now)
+            number = plain.get(fqdn.decode(), when)
             if fqdn.decode() in EXISTING:
                 return [f'192.0.2.{number}']
         return None
@@ -4582,7 +4582,7 @@ def is_by_chance(counts):
 
 def are_unpredictable(numbers, bits):
     """Whether the high and the low bits of numbers, and of how far each is from the one before, are by chance."""
-    steps = [(after - before) % (1 << bits) for before, after in itertools.pairwise(numbers)]
+    steps = [(two - one) % (1 << bits) for one, two in itertools.pairwise(numbers)]
     digits = [[value >> shift & 15 for value in values] for values in (numbers, steps) for shift in (0, bits - 4)]
     return all(is_by_chance([digit.count(value) for value in range(16)]) for digit in digits)
 
@@ -4592,7 +4592,7 @@ def are_mixed(names):
     cases = [[letter.isupper() for letter in name if letter.isalpha()] for name in names]
     letters = [list(column) for column in zip(*cases, strict=True)]
     pairs = [[2 * one + two for one, two in zip(*columns, strict=True)] for columns in itertools.pairwise(letters)]
-    repeats = [before == after for before, after in itertools.pairwise(letters[0])]
+    repeats = [one == two for one, two in itertools.pairwise(letters[0])]
     return all(
         is_by_chance([column.count(value) for value in range(size)])
         for columns, size in ((letters, 2), (pairs, 4), ([repeats], 2))
@@ -4669,7 +4669,7 @@ print(m.make_query(m.Question(b'www.some-longer-name.example.com', TYPES.A)).hex
         low, high = port_range()
         span = high - low + 1
         assert is_by_chance([sum((port - low) * 16 // span == part for port in ports) for part in range(16)])
-        assert is_by_chance([sum((after - before) % 16 == rest for before, after in itertools.pairwise(ports)) for rest in range(16)])
+        assert is_by_chance([sum((two - one) % 16 == rest for one, two in itertools.pairwise(ports)) for rest in range(16)])
         assert len(sockets.counts) == len(server.queries) == 10_000  # a socket each
 
 
