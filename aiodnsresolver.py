@@ -1279,11 +1279,12 @@ class Query:
     def read(self) -> bool:
         """Reads a datagram, and tells whether there was one."""
         look_up = self.look_up
+        is_there = True
         assert self.sock is not None
         try:
             data = self.sock.recv(MAX_DATAGRAM)
         except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
-            data = b''
+            data, is_there = b'', False
         except OSError as error:
             look_up.query_failed(self, socket_failure(error))
             return False
@@ -1294,7 +1295,7 @@ class Query:
             look_up.sockets.poller.rearm(self.fd)
             if is_reply_in_another_case(self.wire, data):
                 self.flight.ensure_failures().wrong_case[self.nameserver] = None
-        return bool(data)
+        return is_there
 
     def read_all(self) -> None:
         """Reads what has arrived already: it counts, however late this is called."""
@@ -1667,17 +1668,16 @@ class LookUp:
                     query = Query(self, flight, nameserver)
                     self.queries[query] = self.in_set[query] = None
             self.sockets.enqueue(self)
-            if self.in_set and self.led:
+            if self.in_set and self.is_asking():
                 is_time_up = await self.sleep()
             else:  # so that a hook that yields such sets for ever does not stop the loop
                 await asyncio.sleep(0)
         finally:
-            was_sent = self.deadline is not None
             self.end_set(is_time_up)
-        # Look-ups with records wait for the other type no longer than for this set.
+        # With records, a look-up waits for the other type no longer than for one set that asked it.
         for flight in self.led.values():
             for look_up in (self, *flight.followers):
-                if look_up.has_records and was_sent:
+                if look_up.has_records and flight.asked_at < math.inf:
                     look_up.is_over = True
                     look_up.wake()
 
@@ -1896,10 +1896,11 @@ class Cache:
             del flight.followers[look_up]
 
     def abandon(self, look_up: LookUp) -> None:
-        """Ends the flights that a look-up leads, without an outcome."""
+        """Ends the flights that a look-up leads, without an outcome: to be entered anew."""
         while look_up.led:
             _, flight = look_up.led.popitem()
             self.forget(flight)
+            look_up.pending.append(flight.question)
             for follower in flight.followers:
                 del follower.followed[flight.question.qtype]
                 follower.pending.append(flight.question)
@@ -2016,7 +2017,6 @@ class LoopResolver:
         self.poller = Poller(loop)
         self.sockets = Sockets(self.poller, max_sockets)
         self.cache = Cache(loop, max_cache_size)
-        self.waits = 0  # how often a look-up did not find all in the cache
 
     async def resolve(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
         """Returns the records of a name for which there is no shortcut."""
@@ -2030,14 +2030,14 @@ class LoopResolver:
             return resolve_literal(as_given, address, qtypes)
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
-        waits = self.waits
+        asked: list[bytes] = []  # the names that were not found in the cache
         answered: dict[bytes, Answer] = {}
         expires_at = math.inf
         failed: tuple[bytes, Failures] | None = None
         for fqdn in fqdns:
             failures: list[Failures] = []
             records: tuple[Value, ...] = ()
-            for outcome in (await self.find(fqdn, qtypes, bool(answered))).values():
+            for outcome in (await self.find(fqdn, qtypes, asked)).values():
                 if isinstance(outcome, Failures):
                     failures.append(outcome)
                     continue
@@ -2048,7 +2048,7 @@ class LoopResolver:
             if fqdn in answered and answered[fqdn].negative is NameDoesNotExist:
                 continue
             if records and not any(map(is_decisive, failures)):
-                if self.get_host is None and self.waits == waits:
+                if self.get_host is None and not asked:
                     self.make_shortcut(name, qtype, records, [*answered], qtypes, expires_at)
                 return records
             if failures:
@@ -2080,14 +2080,14 @@ class LoopResolver:
             self.cache.remember(name, qtype, Shortcut(used, records, now, until))
 
     async def find(
-        self, fqdn: bytes, qtypes: Sequence[TYPES], has_begun: bool
+        self, fqdn: bytes, qtypes: Sequence[TYPES], asked: list[bytes]
     ) -> dict[TYPES, Answer | Failures]:
         """Returns the outcomes for a name by record type, at the end of its aliases.
 
         One may be missing: if another decides for both, or if there are records of the other type.
         Raises what a hook raised, also one that was called for another look-up.
         """
-        outcomes = await self.look_up(fqdn, qtypes, False, has_begun)
+        outcomes = await self.look_up(fqdn, qtypes, False, asked)
         while aliases := [qtype for qtype in outcomes if is_alias(outcomes[qtype])]:
             if any(map(is_decisive, outcomes.values())):
                 break
@@ -2095,7 +2095,7 @@ class LoopResolver:
             canonical = outcomes[aliases[0]].aliases[-1]
             together = [qtype for qtype in aliases if outcomes[qtype].aliases[-1] == canonical]
             has_records = any(map(is_positive, outcomes.values()))
-            ends = await self.look_up(canonical, together, has_records, True)
+            ends = await self.look_up(canonical, together, has_records, asked)
             for qtype in together:
                 alias = outcomes.pop(qtype)
                 if end := ends.get(qtype):
@@ -2109,12 +2109,12 @@ class LoopResolver:
         return outcomes
 
     async def look_up(
-        self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, has_begun: bool
+        self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, asked: list[bytes]
     ) -> dict[TYPES, Answer | Failures]:
         """Returns what is known of a name: in the hosts file, in the cache, or else by asking.
 
         What other look-ups ask already is waited for. `has_records`: there are some of the other
-        type, by another name. `has_begun`: another name was asked for before.
+        type, by another name. `asked`: the names that this caller waited for before; is added to.
         """
         if (self.get_host is not None or fqdn in self.hosts.read(self.loop.time())) and (
             found := await self.ask_host(fqdn, qtypes)
@@ -2132,11 +2132,11 @@ class LoopResolver:
             self.cache.finish,
             questions,
             has_records,
-            has_begun,
+            bool(asked),
         )
         try:
             while self.cache.enter(look_up):
-                self.waits += 1
+                asked.append(fqdn)
                 await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
         finally:
             self.cache.leave(look_up)
@@ -2152,6 +2152,7 @@ class LoopResolver:
     async def ask_sets(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
+        flights = list(look_up.led.values())  # to be put to all sets; what is taken over, again
         try:
             has_room = not self.sockets.gate and self.sockets.available() > self.sockets.queued()
             if not (look_up.has_begun or has_room):
@@ -2174,8 +2175,9 @@ class LoopResolver:
                         break
             if look_up.is_asking():
                 look_up.read_all()
-                for flight in list(look_up.led.values()):
-                    self.cache.finish(flight, flight.ensure_failures())
+                for flight in flights:
+                    if flight in look_up.led.values():
+                        self.cache.finish(flight, flight.ensure_failures())
         except Exception as error:
             for flight in list(look_up.led.values()):
                 self.cache.finish(flight, Raised(error, error.__traceback__))
@@ -2211,8 +2213,9 @@ class LoopResolver:
                 assert self.failing is not None
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
-                await look_up.ask_set(timeout, (nameserver,))
-                if not (look_up.is_asking() and self.cache.enter(look_up)):
+                if self.cache.enter(look_up):
+                    await look_up.ask_set(timeout, (nameserver,))
+                if not look_up.is_asking():
                     return
 
     async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Answer]:

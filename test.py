@@ -2190,6 +2190,24 @@ class TestSockets:
             await asyncio.gather(*(resolve(each, TYPES.A) for each in (name, 'one.example', 'two.example')))
         assert server.names == [*sent, 'one.example', 'two.example']
 
+    async def test_alias_from_the_cache_is_no_place_in_the_queue(self, nameserver):
+        known = {f'{name}.example': alias(f'{name}-end.example', ttl=1000) for name in ('one', 'two')}
+        server = nameserver(lambda query: [0.01, zone(known, otherwise=a('192.0.2.1', ttl=0))(query)])
+        resolve = asking((1, server.at), max_sockets=1)
+
+        async def look_up_again_and_again(name):
+            while True:
+                await resolve(name, TYPES.A)
+
+        for name in known:
+            await resolve(name, TYPES.A)
+        tasks = [asyncio.ensure_future(look_up_again_and_again(name)) for name in known]
+        await asyncio.sleep(0.1)
+        await asyncio.wait_for(resolve('www.example', TYPES.A), 0.1)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     async def test_rest_of_a_set_is_asked_when_its_first_are_out(self, nameserver):
         silent, refusing, good = nameserver(silence), nameserver(refused), nameserver(a('192.0.2.1'))
         then = 0.5, refusing.at, good.at
@@ -2845,8 +2863,12 @@ class TestArrivedReplies:
 
     async def test_socket_that_another_query_needs_is_read_first(self, nameserver):
         server = nameserver(silence)
-        resolve = asking((0.5, server.at), lambda: server.send_at_once(a('192.0.2.1')), (0.5, server.at), max_sockets=1)
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+
+        def send():
+            server.send_at_once(lambda _: b'')  # a datagram, too
+            server.send_at_once(a('192.0.2.1'))
+
+        assert texts(await asking((0.5, server.at), send, (0.5, server.at), max_sockets=1)('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert (now(), len(server.queries)) == (1000.5, 1)
 
     async def test_flood_does_not_stop_the_loop(self, nameserver, fake_sockets, clock):
@@ -4142,6 +4164,17 @@ class TestSharing:
         await asyncio.gather(*others)
         assert server.names == ['a.example', 'a.example', 'b.example', 'c.example']
 
+    async def test_question_whose_leader_left_is_put_to_all_sets(self, nameserver):
+        server = nameserver(silence, silence, a('2001:db8::1'))
+        with system(server, options='timeout:5 attempts:1') as resolve:
+            leader = asyncio.ensure_future(resolve('www.example', TYPES.AAAA))
+            await asyncio.sleep(0)
+            both = asyncio.ensure_future(resolve('www.example', BOTH))
+            await asyncio.sleep(1)
+            leader.cancel()
+            assert texts(await both) == ['2001:db8::1']
+        assert server.types == [28, 1, 28]
+
     async def test_question_whose_leader_left_is_asked_in_the_next_set(self, nameserver):
         server = nameserver(by_type(silence, after(0.3, a('2001:db8::1', ttl=20))))
         resolve = asking(*[(0.5, server.at)] * 5)
@@ -4338,6 +4371,12 @@ class TestLogging:
         with handler_that_raises(times=1):
             results = await asyncio.gather(*(resolve('db.example', TYPES.A) for _ in range(2)), return_exceptions=True)
         assert [type(result) for result in results] == [ZeroDivisionError, error]
+
+    async def test_exception_of_a_handler_comes_at_once(self, nameserver):
+        with handler_that_raises('asked'):
+            with pytest.raises(ZeroDivisionError):
+                await asking((30, nameserver(silence).at))('www.example.com', TYPES.A)
+        assert now() == 1000
 
     @cases('text', {'at the reply': 'gave', 'at a failure before it': 'SERVFAIL'})
     async def test_exception_of_a_handler_costs_a_follower_no_reply(self, nameserver, text):
