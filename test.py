@@ -4164,6 +4164,20 @@ class TestSharing:
         await asyncio.gather(*others)
         assert server.names == ['a.example', 'a.example', 'b.example', 'c.example']
 
+    async def test_question_whose_leader_left_may_be_answered_by_the_cache(self, nameserver):
+        server = nameserver(silence, silence, nxdomain)
+        with system(server) as resolve:
+            leader = asyncio.ensure_future(resolve('www.example', TYPES.AAAA))
+            await asyncio.sleep(0)
+            both = asyncio.ensure_future(resolve('www.example', BOTH))
+            await asyncio.sleep(0.1)
+            leader.cancel()
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve('www.example', TYPES.AAAA)
+            with pytest.raises(m.NameDoesNotExist):
+                await both
+        assert (server.types, now()) == ([28, 1, 28], 1000.5)
+
     async def test_question_whose_leader_left_is_put_to_all_sets(self, nameserver):
         server = nameserver(silence, silence, a('2001:db8::1'))
         with system(server, options='timeout:5 attempts:1') as resolve:
