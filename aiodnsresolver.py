@@ -871,11 +871,12 @@ def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
 
 HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
 SHORTAGE_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
+# Of these, the cause is this machine and not the nameserver.
 LOCAL_ERRNOS = (*SHORTAGE_ERRNOS, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC)
 
 
 def is_shortage(error: Exception) -> bool:
-    """Tells whether the process or the machine has as much open as it may."""
+    """Tells whether descriptors or buffers ran out."""
     return isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS
 
 
@@ -1073,8 +1074,8 @@ class SystemFile(Generic[T]):
 class FailingNameservers:
     """The nameservers of resolv.conf that are asked last for a while, because they failed.
 
-    `retry_at` has a nameserver from its failure to its next reply in time. `replies` counts those
-    replies of each: where it grew while a query was under way, a timeout of that query says
+    `retry_at` holds a nameserver from its failure to its next reply in time. `replies` counts
+    those replies of each: where it grew while a query was under way, a timeout of that query says
     something about the name, not about the nameserver.
     """
 
@@ -1319,7 +1320,7 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
     return Failure(NameserverUnreachable, what, cause=cause)
 
 
-SERIAL = itertools.count(1)
+SERIAL = itertools.count(1)  # numbers all failures, to tell which of two was the last
 
 
 @dataclasses.dataclass(slots=True)
@@ -1621,7 +1622,7 @@ class LookUp:
         self.finish = finish
         self.questions = questions
         self.has_records = has_records  # of one record type
-        self.has_begun = has_begun  # to ask: no other look-up is to overtake it any more
+        self.has_begun = has_begun  # to ask: it comes before look-ups that have not
         self.pending = list(questions)
         self.led: dict[TYPES, Flight] = {}
         self.followed: dict[TYPES, Flight] = {}
@@ -1738,7 +1739,7 @@ class LookUp:
             self.wake()
 
     def end(self, flight: Flight, outcome: Outcome) -> None:
-        """Drops the queries about a question, and gives its outcome to all who wait for it."""
+        """Drops the queries about a question, and gives its outcome to all that wait for it."""
         for query in list(self.queries):
             if query.flight is flight:
                 self.drop(query)
@@ -1794,7 +1795,7 @@ def set_result(future: asyncio.Future[T], result: T) -> None:
         future.set_result(result)
 
 
-# The look-ups above do without it: it is for callers who want to read replies by themselves.
+# The look-ups above do without it: it serves code that reads replies by itself.
 async def recvfrom(
     loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int
 ) -> tuple[bytes, Any]:
@@ -1835,7 +1836,8 @@ class Cache:
 
     The leader of a question asks it in its own task, and its outcome goes to all followers. Each
     of them waits on a future of its own, so that cancelling one affects no other. If the leader
-    leaves without an outcome, its followers enter the question anew: the first to run leads.
+    leaves without an outcome, its followers enter the question anew: the first to run leads. One
+    that asks another question does so after the set that is under way.
 
     A shortcut is for a name as it was given, and refers only to answers that are in the cache.
     """
@@ -2030,7 +2032,7 @@ class LoopResolver:
             return resolve_literal(as_given, address, qtypes)
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
-        asked: list[bytes] = []  # the names that were not found in the cache
+        asked: list[bytes] = []  # the names that had to be waited for
         answered: dict[bytes, Answer] = {}
         expires_at = math.inf
         failed: tuple[bytes, Failures] | None = None
@@ -2104,7 +2106,7 @@ class LoopResolver:
                     if fault := find_fault([fqdn, *outcomes[qtype].aliases]):
                         label = describe(fqdn, [qtype])
                         raise AliasChainTooLong(f'{label}: the nameservers gave {fault}')
-        if len(outcomes) > 1:
+        if len(outcomes) > 1:  # in the order that the types are given in
             outcomes = {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
         return outcomes
 
@@ -2152,7 +2154,9 @@ class LoopResolver:
     async def ask_sets(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, a set after another."""
         sets: Any = None
-        flights = list(look_up.led.values())  # to be put to all sets; what is taken over, again
+        # These are put to all sets. A question that is taken over on the way is not: if it has no
+        # answer by then, it is pending again, and put to all sets after this.
+        flights = list(look_up.led.values())
         try:
             has_room = not self.sockets.gate and self.sockets.available() > self.sockets.queued()
             if not (look_up.has_begun or has_room):
