@@ -2260,6 +2260,19 @@ class TestSockets:
         with pytest.raises(m.ResolverTimeout):
             await late
 
+    async def test_oldest_spare_socket_of_all_look_ups_is_the_first_to_go(self, nameserver):
+        server, good = nameserver(silence), nameserver(a('192.0.2.2'))
+        resolve = asking((0.5, server.at), 5, other=[(1, good.at)], max_sockets=2)
+        tasks = []
+        for name in ('older.example', 'newer.example'):
+            tasks.append(asyncio.ensure_future(resolve(name, TYPES.A)))
+            await asyncio.sleep(1)
+        assert texts(await resolve('other.example', TYPES.A)) == ['192.0.2.2']
+        for query in server.queries:
+            server.sock.sendto(a('192.0.2.1')(dns.message.from_wire(query.wire)), query.address)
+        older, newer = await asyncio.gather(*tasks, return_exceptions=True)
+        assert (type(older), texts(newer)) == (m.ResolverTimeout, ['192.0.2.1'])
+
     async def test_larger_set_gives_up_spare_sockets_and_asks_its_first(self, nameserver):
         silent, good, other = nameserver(silence), nameserver(a('192.0.2.1')), nameserver(silence)
         blocker = nameserver(after(9, a('192.0.2.9')))
@@ -3596,6 +3609,15 @@ class TestCache:
         for name in ('a.example', 'b.example', 'a.example', 'c.example', 'a.example', 'b.example'):
             await resolve(name, TYPES.A)
         assert server.names == ['a.example', 'b.example', 'c.example', 'b.example']
+
+    async def test_ten_thousand_answers_are_cached_by_default(self, resolving):
+        server, resolve = resolving(a('192.0.2.1'))
+        for i in range(10_001):
+            await resolve(f'n{i}.example', TYPES.A)
+        await resolve('n1.example', TYPES.A)
+        assert len(server.queries) == 10_001
+        await resolve('n0.example', TYPES.A)
+        assert len(server.queries) == 10_002
 
     @cases('size', {'no cache': 0, 'five answers': 5})
     async def test_expired_answers_do_not_pile_up(self, nameserver, size):
