@@ -108,8 +108,9 @@ IN = 1  # the class of the Internet
 
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_NAME = 255  # octets on the wire, which are two more than in dotted form
+MAX_LABELS = MAX_NAME // 2
 MAX_DATAGRAM = 65535
-MAX_LETTERS = 4 * MAX_NAME  # before encoding: the time of the idna codec is quadratic in them
+MAX_LETTERS = 2 * MAX_NAME  # before encoding: the time of the idna codec is quadratic in them
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
 MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5, so that a new name is soon visible
@@ -361,8 +362,6 @@ def to_fqdn(name: str) -> bytes:
 
 
 def to_label(label: str, name: str) -> bytes:
-    if len(label) > MAX_NAME:
-        raise invalid(name, f'one of its labels has {len(label)} letters')
     try:
         octets = label.encode('ascii' if label.isascii() else 'idna').lower()
     except UnicodeError as error:
@@ -416,65 +415,45 @@ def pack_name(name: bytes) -> bytes:
         raise invalid(name, f'one of its labels has {error} octets, not 1 to 63') from None
 
 
-def unpack_name(data: bytes, start: int, known: dict[bytes, bytes]) -> tuple[bytes, int]:
+def unpack_name(
+    data: bytes, start: int, known: dict[int, bytes], pointers: int = 0
+) -> tuple[bytes, int]:
     """Returns the name at an offset, and the offset after it (RFC 1035 §4.1.4).
 
-    `known` maps each pointer of this message that was followed before to the name it stands for,
-    and is added to: so the work on a message is linear, wherever its pointers lead. A pointer must
-    point to before the name that it ends, so that each step goes back and there is an end.
+    `known` maps each offset that a pointer of this message led to before to the name there, and is
+    added to: so the work on a message is linear, wherever its pointers lead. A pointer must point
+    to before the name that it ends, so that each goes back and there is an end. `pointers` is how
+    many were followed to get here. Raises MalformedMessage, or IndexError where the data end.
     """
-    name = known.get(data[start : start + 2])
-    if name is not None:
-        return name, start + 2
     labels: list[bytes] = []
-    followed: list[tuple[bytes, int]] = []  # each pointer, and the number of labels before it
-    offset, after, octets = start, 0, 1
-    while length := octet_at(data, offset):
-        if length <= MAX_LABEL:
-            label = data[offset + 1 : offset + 1 + length]
-            octets += 1 + length
-            if octets > MAX_NAME or len(label) < length or DOT in label:
+    offset = start
+    while length := data[offset]:
+        offset += 1
+        if length > MAX_LABEL:
+            target = (length & 0b00111111) << 8 | data[offset]
+            if length < 0b11000000 or pointers == MAX_LABELS:
                 raise MalformedMessage(
-                    f'the label at octet {offset} is cut off, holds a dot or makes its name longer '
-                    f'than {MAX_NAME} octets'
+                    f'the label at octet {offset - 1} is of a reserved type, or a pointer too many'
                 )
-            labels.append(label)
-            offset += 1 + length
-            continue
-        pointer, target = unpack_pointer(data, offset)
-        if target >= start:
-            raise PointerLoop(
-                f'the pointer at octet {offset} points to octet {target}, not to before its name'
-            )
-        after = after or offset + 2
-        if pointer in known:
-            labels += [known[pointer]] if known[pointer] else []
+            if target >= start:
+                raise PointerLoop(
+                    f'the pointer at octet {offset - 1} points to octet {target}, not to before '
+                    'its name'
+                )
+            if target not in known:
+                known[target], _ = unpack_name(data, target, known, pointers + 1)
+            if known[target]:
+                labels.append(known[target])
             break
-        followed.append((pointer, len(labels)))
-        offset = start = target
+        label = data[offset : offset + length]
+        if DOT in label:
+            raise MalformedMessage(f'the label at octet {offset - 1} holds a dot')
+        labels.append(label)
+        offset += length
     name = b'.'.join(labels)
-    if len(name) > MAX_NAME - 2:  # which a known part may make it, whose octets were not counted
-        raise MalformedMessage(
-            f'the name that ends with a pointer at octet {offset} is longer than {MAX_NAME} octets'
-        )
-    for pointer, count in followed:
-        known[pointer] = b'.'.join(labels[count:])
-    return name, after or offset + 1
-
-
-def octet_at(data: bytes, offset: int) -> int:
-    if offset >= len(data):
-        raise MalformedMessage(f'a name goes on at octet {offset}, after the last octet')
-    return data[offset]
-
-
-def unpack_pointer(data: bytes, offset: int) -> tuple[bytes, int]:
-    pointer = data[offset : offset + 2]
-    if pointer[0] < 0b11000000:
-        raise MalformedMessage(f'the label at octet {offset} is of a reserved type')
-    if len(pointer) < 2:
-        raise MalformedMessage(f'the pointer at octet {offset} is cut off')
-    return pointer, (pointer[0] & 0b00111111) << 8 | pointer[1]
+    if len(name) > MAX_NAME - 2:
+        raise MalformedMessage(f'the name at octet {start} is longer than {MAX_NAME} octets')
+    return name, offset + 1
 
 
 # --- Messages -------------------------------------------------------------------------------------
@@ -515,54 +494,36 @@ def parse(data: bytes) -> Message:
 
     Raises MalformedMessage, and nothing else, whatever the bytes are.
     """
-    if len(data) < HEADER_SIZE:
-        raise MalformedMessage(
-            f'message too short: it has {len(data)} octets, and its header alone needs 12'
-        )
-    qid, flags, *counts = HEADER.unpack_from(data)
-    known: dict[bytes, bytes] = {}
-    questions, offset = unpack_all(unpack_question, data, HEADER_SIZE, counts[0], known)
-    answers, offset = unpack_all(unpack_record, data, offset, counts[1], known)
-    authority, offset = unpack_all(unpack_record, data, offset, counts[2], known)
-    additional, offset = unpack_all(unpack_record, data, offset, counts[3], known)
+    known: dict[int, bytes] = {}
+    sections: list[Any] = []
+    offset = HEADER_SIZE
+    try:
+        qid, flags, *counts = HEADER.unpack_from(data)
+        for count in counts:
+            unpack_one = unpack_record if sections else unpack_question
+            entries: list[Any] = []
+            for _ in range(count):
+                entry, offset = unpack_one(data, offset, known)
+                entries.append(entry)
+            sections.append(tuple(entries))
+    except (IndexError, struct.error) as error:
+        raise MalformedMessage(f'the message of {len(data)} octets is cut off') from error
     layout = (15, 1), (11, 15), (10, 1), (9, 1), (8, 1), (7, 1), (4, 7), (0, 15)  # shift, mask
-    fields = [flags >> shift & mask for shift, mask in layout]
-    return Message(qid, *fields, questions, answers, authority, additional)  # type: ignore[call-arg]
-
-
-def unpack_all(
-    unpack_one: Callable[[bytes, int, dict[bytes, bytes]], tuple[T, int]],
-    data: bytes,
-    offset: int,
-    count: int,
-    known: dict[bytes, bytes],
-) -> tuple[tuple[T, ...], int]:
-    """Returns the entries of a section, and the offset after it."""
-    entries = []
-    for _ in range(count):
-        entry, offset = unpack_one(data, offset, known)
-        entries.append(entry)
-    return tuple(entries), offset
+    return Message(qid, *[flags >> shift & mask for shift, mask in layout], *sections)
 
 
 def unpack_question(
-    data: bytes, offset: int, known: dict[bytes, bytes]
+    data: bytes, offset: int, known: dict[int, bytes]
 ) -> tuple[QuestionRecord, int]:
     name, offset = unpack_name(data, offset, known)
-    end = offset + QUESTION_TAIL.size
-    if end > len(data):
-        raise MalformedMessage(f'the question that ends at octet {end} is cut off')
-    return QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset)), end
+    question = QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset))
+    return question, offset + QUESTION_TAIL.size
 
 
-def unpack_record(
-    data: bytes, offset: int, known: dict[bytes, bytes]
-) -> tuple[ResourceRecord, int]:
+def unpack_record(data: bytes, offset: int, known: dict[int, bytes]) -> tuple[ResourceRecord, int]:
     name, offset = unpack_name(data, offset, known)
-    start = offset + RECORD_TAIL.size
-    if start > len(data):
-        raise MalformedMessage(f'the record whose data begin at octet {start} is cut off')
     qtype, qclass, ttl, length = RECORD_TAIL.unpack_from(data, offset)
+    start = offset + RECORD_TAIL.size
     end = start + length
     if end > len(data):
         raise MalformedMessage(f'the record whose data end at octet {end} is cut off')
@@ -706,28 +667,23 @@ def read_reply(
         return None
     _, flags, _, count, _, _ = HEADER.unpack_from(data)
     rcode = flags & 0b1111
+    layout = ADDRESS_RECORDS.get(question.qtype) if rcode == NOERROR else None
+    if layout and (answer := read_addresses(layout, data, len(query), count, asked_at)):
+        return answer
     try:
+        message = parse(data)
         if rcode not in (NOERROR, NXDOMAIN):
-            parse(data)  # raises MalformedMessage where it is damaged, and is of no other use
             text = RCODES[rcode] if rcode < len(RCODES) else f'rcode {rcode}'
             return Failure(ResponseCodeError, f'answered {text}', rcode)
-        layout = ADDRESS_RECORDS.get(question.qtype) if rcode == NOERROR else None
-        if layout and (answer := read_addresses(layout, data, len(query), count, asked_at)):
-            return answer
-        # The name of the question is known, so that the records owned by it need no unpacking.
-        known = {QUESTION_POINTER: question.fqdn}
-        records, _ = unpack_all(unpack_record, data, len(query), count, known)
-        chain, expires_at, rrset = follow_aliases(question, records, asked_at)
+        chain, expires_at, rrset = follow_aliases(question, message.an, asked_at)
         if fault := find_fault(chain):
             return Failure(AliasChainTooLong, f'gave {fault}')
         aliases = tuple(chain[1:])
         if rrset and rcode == NOERROR:
             return to_answer(rrset, expires_at, aliases, asked_at)
-        # Only now, since the authority section is not needed where there are records.
-        authority = parse(data).ns
     except MalformedMessage:
         return None
-    soa = next((record for record in authority if record[1:3] == (SOA, IN)), None)
+    soa = next((record for record in message.ns if record[1:3] == (SOA, IN)), None)
     if rcode == NOERROR and aliases and (flags & TC or not soa):
         return Answer((), expires_at, aliases)
     return read_negative(flags, soa, expires_at, aliases, asked_at)
@@ -1020,7 +976,7 @@ class SystemFile(Generic[T]):
         self.path = path
         self.parse_lines = parse_lines
         self.reload = reload
-        self.checked_at = self.check_again_at = -math.inf
+        self.check_again_at = -math.inf
         self.version: tuple[int, ...] | None = None  # None: none was read as a whole
         self.contents: T | None = None
 
@@ -1029,10 +985,9 @@ class SystemFile(Generic[T]):
 
         Raises FileShortage.
         """
-        if not self.checked_at <= now < self.check_again_at:
+        if now >= self.check_again_at:
             if self.contents is None or self.reload(self.contents):
                 self.update()
-            self.checked_at = now
             self.check_again_at = now + (LOOK_AGAIN_AFTER if self.version is not None else 0)
         return self.contents  # type: ignore[return-value]
 
@@ -1170,7 +1125,10 @@ class Poller:
         else:
             self.interval = max(query.look_up.timeout, MIN_INTERVAL)
             if self.epoll is None:
-                self.start(new_epoll())
+                epoll = new_epoll()  # which is closed where the next line raises
+                self.loop.add_reader(epoll.fileno(), self.dispatch)
+                self.loop.call_later(self.interval, self.check)
+                self.epoll = epoll
             self.epoll.register(fd, READABLE_ONCE)
         self.queries[fd] = query
 
@@ -1184,15 +1142,6 @@ class Poller:
         del self.queries[fd]
         if new_epoll is None and not self.loop.is_closed():
             self.loop.remove_reader(fd)
-
-    def start(self, epoll: Any) -> None:
-        try:
-            self.loop.add_reader(epoll.fileno(), self.dispatch)
-        except NotImplementedError:
-            epoll.close()
-            raise
-        self.epoll = epoll
-        self.loop.call_later(self.interval, self.check)
 
     def check(self) -> None:
         if self.queries:
@@ -1277,32 +1226,24 @@ class Query:
             raise
         self.sock = sock
 
-    def read(self) -> bool:
-        """Reads a datagram, and tells whether there was one."""
-        look_up = self.look_up
-        is_there = True
-        assert self.sock is not None
-        try:
-            data = self.sock.recv(MAX_DATAGRAM)
-        except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
-            data, is_there = b'', False
-        except OSError as error:
-            look_up.query_failed(self, socket_failure(error))
-            return False
-        found = read_reply(self.flight.question, self.wire, data, self.flight.asked_at)
-        if found is not None:
-            look_up.take(self, found)
-        else:
-            look_up.sockets.poller.rearm(self.fd)
-            if is_reply_in_another_case(self.wire, data):
-                self.flight.ensure_failures().wrong_case[self.nameserver] = None
-        return is_there
-
-    def read_all(self) -> None:
-        """Reads what has arrived already: it counts, however late this is called."""
+    def read(self) -> None:
+        """Reads what has arrived, unless the query is closed: it counts, however late this is."""
         for _ in range(MAX_READS):
-            if self.sock is None or not self.is_sent or not self.read():
+            if self.sock is None:
+                return
+            try:
+                data = self.sock.recv(MAX_DATAGRAM)
+            except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
                 break
+            except OSError as error:
+                self.look_up.query_failed(self, socket_failure(error))
+                return
+            question, asked_at = self.flight.question, self.flight.asked_at
+            if found := read_reply(question, self.wire, data, asked_at):
+                self.look_up.take(self, found)
+            elif is_reply_in_another_case(self.wire, data):
+                self.flight.failures.wrong_case[self.nameserver] = None
+        self.look_up.sockets.poller.rearm(self.fd)
 
 
 def socket_failure(error: OSError | NotImplementedError) -> Failure:
@@ -1359,10 +1300,9 @@ class Failures:
 
     def merged_with(self, other: Failures) -> Failures:
         """Returns the failures of two record types of one name as one."""
-        times = {key: max(self.times.get(key, 0), count) for key, count in other.times.items()}
         return dataclasses.replace(
             max(self, other, key=lambda failures: failures.serial),
-            times=self.times | times,
+            times=self.times | other.times,
             wrong_case=self.wrong_case | other.wrong_case,
         )
 
@@ -1517,7 +1457,7 @@ class Sockets:
                 if not self.spare:
                     return False
                 oldest = next(iter(self.spare))
-                oldest.read_all()
+                oldest.read()
                 if oldest.sock is not None:
                     oldest.look_up.drop(oldest)
                 continue
@@ -1581,12 +1521,7 @@ class Flight:
         self.leader = leader
         self.asked_at = math.inf  # when the first query was about to be sent
         self.followers: dict[LookUp, None] = {}
-        self.failures: Failures | None = None  # of the leader
-
-    def ensure_failures(self) -> Failures:
-        if self.failures is None:
-            self.failures = Failures()
-        return self.failures
+        self.failures = Failures()  # of the leader
 
 
 class LookUp:
@@ -1661,7 +1596,7 @@ class LookUp:
         self.timeout = timeout
         flights = list(self.led.values())
         if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
-            flights.sort(key=lambda flight: sum(flight.ensure_failures().times.values()))
+            flights.sort(key=lambda flight: sum(flight.failures.times.values()))
         is_time_up = False
         try:
             for flight in flights:
@@ -1694,7 +1629,7 @@ class LookUp:
 
     def read_all(self) -> None:
         for query in list(self.queries):
-            query.read_all()
+            query.read()
 
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
@@ -1712,7 +1647,7 @@ class LookUp:
                 if query.sock is not None:
                     error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
                     self.record_failure(query, socket_failure(error))
-                query.flight.ensure_failures().unasked = query.nameserver
+                query.flight.failures.unasked = query.nameserver
                 self.drop(query)
         self.in_set.clear()
         self.sockets.dequeue(self)
@@ -1750,13 +1685,13 @@ class LookUp:
         self.drop(query)
         self.record_failure(query, failure)
         if not issubclass(failure.error, TemporaryResolverError):
-            self.end(query.flight, query.flight.ensure_failures())
+            self.end(query.flight, query.flight.failures)
         if not self.in_set:
             self.wake()
 
     def record_failure(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
-        query.flight.ensure_failures().add(nameserver, failure)
+        query.flight.failures.add(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
         if self.failing is None:
@@ -1827,7 +1762,6 @@ class Shortcut(NamedTuple):
 
     used: list[bytes]  # the keys of the answers that led here
     records: tuple[Value, ...]
-    since: float
     until: float
 
 
@@ -1855,23 +1789,17 @@ class Cache:
             shortcut = self.shortcuts.get((name, qtype))
         except TypeError:
             return None  # a list is no name, and has no hash
-        if shortcut is None or not shortcut.since <= now < shortcut.until:
+        if shortcut is None or now >= shortcut.until:
             return None
         for key in shortcut.used:
             self.answers.move_to_end(key)
         return shortcut.records
-
-    def remember(self, name: str, qtype: Any, shortcut: Shortcut) -> None:
-        if len(self.shortcuts) >= self.max_size:
-            self.shortcuts.clear()
-        self.shortcuts[name, qtype] = shortcut
 
     def hit(self, question: Question) -> Answer | None:
         if answer := self.answers.pop(question.wire, None):
             if self.loop.time() < answer.expires_at:
                 self.answers[question.wire] = answer  # the last to be dropped
                 return answer
-            self.shortcuts.clear()
         return None
 
     def enter(self, look_up: LookUp) -> bool:
@@ -1962,18 +1890,13 @@ def check_types(qtype: Any) -> tuple[TYPES, ...]:
     )
 
 
-@functools.lru_cache(maxsize=1000)
-def to_set(timeout: float, *nameservers: tuple[Any, int]) -> tuple[float, list[Nameserver]]:
-    """Raises ValueError, TypeError or OverflowError."""
-    if not 0 <= timeout < math.inf:
-        raise ValueError(f'{timeout!r} is no timeout')
-    return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
-
-
 def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
     """Returns the timeout and the nameservers of a set from a hook. Raises ResolverError."""
     try:
-        return to_set(*given)
+        timeout, *nameservers = given
+        if not 0 <= timeout < math.inf:
+            raise ValueError(f'{timeout!r} is no timeout')
+        return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
     except (TypeError, ValueError, OverflowError) as error:
         raise ResolverError(
             f'{look_up}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is '
@@ -2079,7 +2002,9 @@ class LoopResolver:
         if now < until:
             keys = [Question(fqdn, each).wire for fqdn in fqdns for each in qtypes]
             used = [key for key in keys if key in self.cache.answers]
-            self.cache.remember(name, qtype, Shortcut(used, records, now, until))
+            if len(self.cache.shortcuts) >= self.cache.max_size:
+                self.cache.shortcuts.clear()
+            self.cache.shortcuts[name, qtype] = Shortcut(used, records, until)
 
     async def find(
         self, fqdn: bytes, qtypes: Sequence[TYPES], asked: list[bytes]
@@ -2106,9 +2031,7 @@ class LoopResolver:
                     if fault := find_fault([fqdn, *outcomes[qtype].aliases]):
                         label = describe(fqdn, [qtype])
                         raise AliasChainTooLong(f'{label}: the nameservers gave {fault}')
-        if len(outcomes) > 1:  # in the order that the types are given in
-            outcomes = {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
-        return outcomes
+        return {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
 
     async def look_up(
         self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, asked: list[bytes]
@@ -2181,7 +2104,7 @@ class LoopResolver:
                 look_up.read_all()
                 for flight in flights:
                     if flight in look_up.led.values():
-                        self.cache.finish(flight, flight.ensure_failures())
+                        self.cache.finish(flight, flight.failures)
         except Exception as error:
             for flight in list(look_up.led.values()):
                 self.cache.finish(flight, Raised(error, error.__traceback__))
@@ -2207,7 +2130,7 @@ class LoopResolver:
             first = next(self.rotation) % len(nameservers)
             nameservers = nameservers[first:] + nameservers[:first]
         for _round in range(conf.attempts):
-            failed = [flight.failures for flight in look_up.led.values() if flight.failures]
+            failed = [flight.failures for flight in look_up.led.values()]
             unasked = [
                 nameserver
                 for nameserver in nameservers
@@ -2297,8 +2220,8 @@ def Resolver(  # noqa: N802
         raise ValueError('timeout is for resolv.conf: get_nameservers yields its own timeouts')
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f'timeout must be a number of seconds above 0, not {timeout!r}')
-    given = [hook for hook in (get_host, get_nameservers) if hook is not None]
-    for hook in (*given, transform_fqdn):
+    optional = (hook for hook in (get_host, get_nameservers) if hook is not None)
+    for hook in (*optional, transform_fqdn):
         if not callable(hook):
             raise TypeError(
                 f'get_host, get_nameservers and transform_fqdn must be functions, not {hook!r}'

@@ -490,9 +490,7 @@ def redirected(redirect):
     """Nameservers are asked at the address and port that `redirect` makes of their own, since a system's are all at port 53."""
     to_nameserver = m.to_nameserver
     with unittest.mock.patch('aiodnsresolver.to_nameserver', lambda ip, port: to_nameserver(*redirect(ip, port))):
-        m.to_set.cache_clear()
         yield
-    m.to_set.cache_clear()
 
 
 @contextlib.contextmanager
@@ -1011,7 +1009,7 @@ class TestNames:
         'two dots at the end': ('example..', 'empty label'),
         'long label': ('a' * 64 + '.example', '64 octets'),
         'long label beyond ASCII': ('ü' * 64 + '.example', 'cannot be written in ASCII'),
-        'very long label': ('ü' * 300 + '.example', 'one of its labels has 300 letters'),
+        'very long label': ('ü' * 300 + '.example', 'too long'),
         # for which the codec takes seconds
         'five thousand ideographs': (''.join(map(chr, range(0x4E00, 0x4E00 + 5000))), 'it has 5000 letters'),
         'long name': (LONGEST + 'b', '254 octets, and 253 is the most'),
@@ -1091,11 +1089,18 @@ class TestNames:
         assert m.unpack_name(data, 1, known) == (b'', 3)
         assert m.unpack_name(data, 3, known) == (b'a', 7)
 
-    def test_pointers_are_known_by_their_two_octets(self):
+    def test_names_that_pointers_led_to_are_known_by_their_offset(self):
         data, known = b'\1a\0\1b\xc0\0\1c\xc0\3\xc0\3', {}
         assert m.unpack_name(data, 7, known) == (b'c.b.a', 11)
-        assert known == {b'\xc0\3': b'b.a', b'\xc0\0': b'a'}
+        assert known == {3: b'b.a', 0: b'a'}
         assert m.unpack_name(data, 11, known) == (b'b.a', 13)
+
+    @cases('pointers, is_read', {'as many as labels': (127, True), 'one more': (128, False), 'more than the stack holds': (8000, False)})
+    def test_pointers_in_a_row_are_followed(self, pointers, is_read):
+        targets = [0, *range(3, 1 + 2 * pointers, 2)]  # each the pointer before it
+        data = b'\1a\0' + b''.join((0xC000 | target).to_bytes(2, 'big') for target in targets)
+        with contextlib.nullcontext() if is_read else pytest.raises(m.MalformedMessage, match='a pointer too many'):
+            assert m.unpack_name(data, len(data) - 2, {}) == (b'a', len(data))
 
     def test_name_too_long_by_its_pointer_is_malformed(self):
         label = b'\x3f' + b'a' * 63
@@ -1107,11 +1112,7 @@ class TestNames:
             m.unpack_name(data, 129, known)
 
     @cases('data, start, error, says', {
-        'nothing': (b'', 0, m.MalformedMessage, 'after the last octet'),
-        'no end': (b'\1a', 0, m.MalformedMessage, 'after the last octet'),
-        'label cut off': (b'\3ab', 0, m.MalformedMessage, 'cut off'),
         'dot in a label': (b'\3a.b\0', 0, m.MalformedMessage, 'holds a dot'),
-        'pointer cut off': (b'\xc0', 0, m.MalformedMessage, 'pointer at octet 0 is cut off'),
         'label of type 01': (b'\x40a\0', 0, m.MalformedMessage, 'reserved type'),
         'label of type 10': (b'\x80a\0', 0, m.MalformedMessage, 'reserved type'),
         'pointer to itself': (b'\xc0\0', 0, m.PointerLoop, 'to octet 0'),
@@ -1200,14 +1201,17 @@ class TestMessages:
     @cases('data, says', {
         'nothing': (b'', '0 octets'),
         'header cut off': (HEADER + b'\0' * 7, '11 octets'),
-        'question missing': (HEADER + b'\0\1\0\0\0\0\0\0', 'after the last octet'),
-        'questions missing': (HEADER + b'\xff\xff\0\0\0\0\0\0' + EXAMPLE + b'\0\1\0\1', 'after the last octet'),
-        'question cut off': (HEADER + b'\0\1\0\0\0\0\0\0' + EXAMPLE + b'\0\1\0', 'question'),
-        'record cut off': (COUNT_1 + EXAMPLE + b'\0\1\0\1\0\0\0\0\0', 'record'),
-        'data cut off': (COUNT_1 + EXAMPLE + b'\0\1\0\1\0\0\0\0\0\5abcd', 'cut off'),
+        'question missing': (HEADER + b'\0\1\0\0\0\0\0\0', 'of 12 octets is cut off'),
+        'questions missing': (HEADER + b'\xff\xff\0\0\0\0\0\0' + EXAMPLE + b'\0\1\0\1', 'of 29 octets is cut off'),
+        'question cut off': (HEADER + b'\0\1\0\0\0\0\0\0' + EXAMPLE + b'\0\1\0', 'of 28 octets is cut off'),
+        'label cut off': (HEADER + b'\0\1\0\0\0\0\0\0\3ab', 'of 15 octets is cut off'),
+        'name without an end': (HEADER + b'\0\1\0\0\0\0\0\0\2ab', 'of 15 octets is cut off'),
+        'pointer cut off': (HEADER + b'\0\1\0\0\0\0\0\0\xc0', 'of 13 octets is cut off'),
+        'record cut off': (COUNT_1 + EXAMPLE + b'\0\1\0\1\0\0\0\0\0', 'of 34 octets is cut off'),
+        'data cut off': (COUNT_1 + EXAMPLE + b'\0\1\0\1\0\0\0\0\0\5abcd', 'end at octet 40 is cut off'),
         'alias shorter than its data': (COUNT_1 + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\4\1a\0b', 'ends at 38, not at 39'),
         'alias longer than its data': (COUNT_1 + EXAMPLE + b'\0\5\0\1\0\0\0\0\0\2\1a\0', 'ends at 38, not at 37'),
-        'reserved label': (HEADER + b'\0\0\0\0\0\0\0\1' + b'\x40', 'reserved'),
+        'reserved label': (HEADER + b'\0\0\0\0\0\0\0\1' + b'\x40a', 'reserved'),
     })  # fmt: skip
     def test_malformed_message_is_refused_with_the_reason(self, data, says):
         with pytest.raises(m.MalformedMessage, match=says):
@@ -3778,29 +3782,6 @@ class TestShortcuts:
             await asyncio.sleep(0.5)
             await resolve('x', TYPES.A)
         assert server.names == ['x', 'x.a.example']
-
-    async def test_clock_put_back_shows_the_hosts_file(self, nameserver, clock, monkeypatch, tmp_path):
-        path = tmp_path / 'hosts'
-        monkeypatch.setattr(m, 'HOSTS', str(path))
-        resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'))))
-        clock.now += 10
-        for _ in range(3):
-            await resolve('www.example.com', TYPES.A)
-        path.write_text('192.0.2.9 www.example.com')
-        clock.now -= 10
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.9']
-
-    async def test_clock_put_back_before_an_expiry_does_no_harm(self, nameserver, clock):
-        resolve, _ = Resolver(get_nameservers=rounds(nameserver(a('192.0.2.1'), servfail), times=1))
-        for _ in range(3):
-            await resolve('www.example.com', TYPES.A)
-        for later in 100, -100:
-            clock.now += later
-            with pytest.raises(m.ResponseCodeError):
-                await resolve('WWW.example.com', TYPES.A)
-        with pytest.raises(m.ResponseCodeError):
-            await resolve('www.example.com', TYPES.A)
-        clock.now += 101  # so that the timers of that time go off
 
     async def test_expired_alias_to_nothing_is_followed_again(self, nameserver):
         known = {'db.lan.example': '192.0.2.1', 'new.example': '192.0.2.2', 'db.zone.example': alias('old.example', ttl=1)}
