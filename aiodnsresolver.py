@@ -610,29 +610,23 @@ def mix_case(fqdn: bytes) -> bytes:
     return (int.from_bytes(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
 
 
-def spell(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
-    """Returns a question in wire format, in the case that a function gives to its letters.
+def make_query(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
+    """Returns a query with a random ID, in the case that a function gives to its letters.
 
-    Returns b'' for `mix_case`, which is left to `make_query`.
+    Raises ResolverError where the function changes anything else.
     """
     if transform_fqdn is mix_case:
-        return b''
-    fqdn = transform_fqdn(question.fqdn)
-    if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
-        raise ResolverError(
-            f'{question}: transform_fqdn may change the case of letters alone, '
-            f'and made {fqdn!r} of {question.fqdn!r}'
-        )
-    return pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
-
-
-def make_query(question: Question, spelled: bytes = b'') -> bytes:
-    """Returns a query with a random ID, and in random case unless it is spelled already.
-
-    Raises OSError where randomness needs a file descriptor, as on PyPy, and there is none.
-    """
-    # In the wire format of a question only letters have the value of a letter.
-    return os.urandom(2) + QUERY_HEADER + (spelled or mix_case(question.wire))
+        # In the wire format of a question only letters have the value of a letter.
+        wire = mix_case(question.wire)
+    else:
+        fqdn = transform_fqdn(question.fqdn)
+        if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
+            raise ResolverError(
+                f'{question}: transform_fqdn may change the case of letters alone, '
+                f'and made {fqdn!r} of {question.fqdn!r}'
+            )
+        wire = pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
+    return os.urandom(2) + QUERY_HEADER + wire
 
 
 def is_reply(query: bytes, data: bytes) -> bool:
@@ -1166,9 +1160,9 @@ SOCKET_TYPE: int = socket.SOCK_DGRAM | getattr(socket, 'SOCK_NONBLOCK', 0)
 
 
 class Socket(socket.SocketType):
-    """A socket that is closed without a warning when it is collected.
+    """A socket that is closed without a warning when nothing refers to it any more.
 
-    That happens to the look-ups that are left over when a loop is closed.
+    That happens where it cannot be connected, and to look-ups left over when a loop is closed.
     """
 
     __slots__ = ()
@@ -1199,31 +1193,26 @@ class Query:
     """A query about one question to one nameserver, over a socket of its own once it is open."""
 
     __slots__ = (
-        'fd', 'flight', 'is_sent', 'look_up', 'nameserver', 'replies', 'sock', 'spelled', 'wire'
+        'fd', 'flight', 'is_sent', 'look_up', 'nameserver', 'replies', 'sock', 'wire'
     )  # fmt: skip
 
     def __init__(self, look_up: LookUp, flight: Flight, nameserver: Nameserver) -> None:
         self.look_up = look_up
         self.flight = flight
         self.nameserver = nameserver
-        self.spelled = spell(flight.question, look_up.transform_fqdn)
+        self.wire = make_query(flight.question, look_up.transform_fqdn)
         self.sock: Socket | None = None
         self.is_sent = False
         self.replies = 0  # that the nameserver had sent when this was sent
 
     def open(self, poller: Poller) -> None:
-        """Makes the query and opens its socket. Raises OSError or NotImplementedError."""
-        self.wire = make_query(self.flight.question, self.spelled)
-        sock = Socket(self.nameserver.family, SOCKET_TYPE)
-        try:
-            if sock.getblocking():
-                sock.setblocking(False)
-            sock.connect(self.nameserver.address())
-            self.fd = sock.fileno()
-            poller.watch(self.fd, self)
-        except (OSError, NotImplementedError):
-            sock.close()
-            raise
+        """Opens the socket. Raises OSError or NotImplementedError."""
+        sock = Socket(self.nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
+        if sock.getblocking():
+            sock.setblocking(False)
+        sock.connect(self.nameserver.address())
+        self.fd = sock.fileno()
+        poller.watch(self.fd, self)
         self.sock = sock
 
     def read(self) -> None:
@@ -1272,7 +1261,6 @@ class Failures:
     wrong_case: dict[Nameserver, None] = dataclasses.field(default_factory=dict)
     last: Failure | None = None
     serial: int = 0  # of the last failure, among all
-    unasked: Nameserver | None = None  # for want of a socket
     aliases: tuple[bytes, ...] = ()  # that led to the question
 
     def add(self, nameserver: Nameserver, failure: Failure) -> None:
@@ -1313,9 +1301,8 @@ class Failures:
             message += f'{show_aliases(self.aliases)}: {describe(self.aliases[-1], qtypes)}'
         if self.last is None:
             return TemporaryResolverError(
-                f'{message}: {self.unasked} was not asked, since all sockets were in use'
-                if self.unasked
-                else f'{message}: there is no nameserver to ask, since get_nameservers yielded none'
+                f'{message}: no nameserver was asked, since get_nameservers yielded none, or since '
+                'no socket or buffer was free'
             )
         found = [
             f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
@@ -1468,10 +1455,10 @@ class Sockets:
                     self.limit = len(self.poller.queries)
                     continue  # now at the limit: in place of a spare socket, or not at all
                 query.look_up.query_failed(query, socket_failure(error))
-            else:
-                query.look_up.has_begun = True
-                self.outbox.append(query)
                 break
+            query.look_up.has_begun = True
+            self.outbox.append(query)
+            break
         return True
 
     def send(self) -> None:
@@ -1644,10 +1631,6 @@ class LookUp:
                         query, Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
                     )
             else:
-                if query.sock is not None:
-                    error = OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
-                    self.record_failure(query, socket_failure(error))
-                query.flight.failures.unasked = query.nameserver
                 self.drop(query)
         self.in_set.clear()
         self.sockets.dequeue(self)
@@ -1796,10 +1779,10 @@ class Cache:
         return shortcut.records
 
     def hit(self, question: Question) -> Answer | None:
-        if answer := self.answers.pop(question.wire, None):
-            if self.loop.time() < answer.expires_at:
-                self.answers[question.wire] = answer  # the last to be dropped
-                return answer
+        answer = self.answers.pop(question.wire, None)
+        if answer and self.loop.time() < answer.expires_at:
+            self.answers[question.wire] = answer  # the last to be dropped
+            return answer
         return None
 
     def enter(self, look_up: LookUp) -> bool:
@@ -1829,7 +1812,8 @@ class Cache:
         """Ends the flights that a look-up leads, without an outcome: to be entered anew."""
         while look_up.led:
             _, flight = look_up.led.popitem()
-            self.forget(flight)
+            if self.in_flight.get(flight.question.wire) is flight:  # or the cache was cleared
+                del self.in_flight[flight.question.wire]
             look_up.pending.append(flight.question)
             for follower in flight.followers:
                 del follower.followed[flight.question.qtype]
@@ -1838,21 +1822,16 @@ class Cache:
                 if not (follower.led or self.loop.is_closed()):
                     follower.wake()
 
-    def forget(self, flight: Flight) -> bool:
-        """Takes a flight out, and tells whether it was in: not so if the cache was cleared."""
-        is_in = self.in_flight.get(flight.question.wire) is flight
-        if is_in:
-            del self.in_flight[flight.question.wire]
-        return is_in
-
     def finish(self, flight: Flight, outcome: Outcome) -> None:
         """Ends a flight, caches an answer, and gives an outcome to the leader and the followers."""
-        is_in = self.forget(flight)
-        if is_in and isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
-            self.answers[flight.question.wire] = outcome
-            if len(self.answers) > self.max_size:
-                self.answers.popitem(last=False)
-                self.shortcuts.clear()
+        key = flight.question.wire
+        if self.in_flight.get(key) is flight:  # or the cache was cleared
+            del self.in_flight[key]
+            if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
+                self.answers[key] = outcome
+                if len(self.answers) > self.max_size:
+                    self.answers.popitem(last=False)
+                    self.shortcuts.clear()
         for look_up in (flight.leader, *flight.followers):
             look_up.settle(flight.question.qtype, outcome)
 
@@ -2130,7 +2109,7 @@ class LoopResolver:
             first = next(self.rotation) % len(nameservers)
             nameservers = nameservers[first:] + nameservers[:first]
         for _round in range(conf.attempts):
-            failed = [flight.failures for flight in look_up.led.values()]
+            failed = [flight.failures for flight in look_up.led.values() if flight.failures.times]
             unasked = [
                 nameserver
                 for nameserver in nameservers
@@ -2346,12 +2325,11 @@ async def getaddrinfo(
     except ResolverError as error:
         code = next(code for known, code in GAI_ERRORS.items() if isinstance(error, known))
         raise socket.gaierror(code, str(error)) from error
-    try:
-        infos = [info for address in found for info in to_infos(address, entries)]
-    except OSError as error:  # of a scope id
-        raise socket.gaierror(socket.EAI_NONAME, f'{name}: {error}') from error
+    infos = [info for address in found for info in to_infos(address, entries)]
     if not infos:
-        raise socket.gaierror(GAI_ERRORS[NoRecords], f'{name}: no address is of the family')
+        raise socket.gaierror(
+            socket.EAI_NONAME, f'{name}: it has no address of the family with a scope id of here'
+        )
     six = next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
     if six and len(qtypes) > 1:
         last = socket.AF_INET if has_route(six[0], six[3], now) else socket.AF_INET6
@@ -2364,18 +2342,20 @@ async def getaddrinfo(
 def to_infos(
     address: Any, entries: dict[TYPES, list[tuple[Any, ...]]]
 ) -> Iterable[tuple[Any, ...]]:
-    """Yields what getaddrinfo has of an address, if it is of a family that was asked for.
+    """Yields what getaddrinfo has of an address.
 
-    A get_host that ignores the type may give others.
+    That is nothing for a scope id that this machine has not, or for a family that was not asked
+    for, which a get_host that ignores the type may give.
     """
     qtype, family = TYPES.A, socket.AF_INET
     rest: tuple[int, ...] = ()
-    if address.version == 6:
-        qtype, family = TYPES.AAAA, socket.AF_INET6
-        rest = 0, scope_index(address.scope_id) if address.scope_id else 0
-    text = socket.inet_ntop(family, address.packed)
-    for kind, protocol, port in entries.get(qtype, ()):
-        yield family, kind, protocol, '', (text, port, *rest)
+    with contextlib.suppress(OSError):
+        if address.version == 6:
+            qtype, family = TYPES.AAAA, socket.AF_INET6
+            rest = 0, scope_index(address.scope_id or '0')
+        text = socket.inet_ntop(family, address.packed)
+        for kind, protocol, port in entries.get(qtype, ()):
+            yield family, kind, protocol, '', (text, port, *rest)
 
 
 @functools.lru_cache(maxsize=1000)

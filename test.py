@@ -1009,7 +1009,7 @@ class TestNames:
         'two dots at the end': ('example..', 'empty label'),
         'long label': ('a' * 64 + '.example', '64 octets'),
         'long label beyond ASCII': ('ü' * 64 + '.example', 'cannot be written in ASCII'),
-        'very long label': ('ü' * 300 + '.example', 'too long'),
+        'very long label': ('ü' * 300 + '.example', 'cannot be written in ASCII'),
         # for which the codec takes seconds
         'five thousand ideographs': (''.join(map(chr, range(0x4E00, 0x4E00 + 5000))), 'it has 5000 letters'),
         'long name': (LONGEST + 'b', '254 octets, and 253 is the most'),
@@ -2340,34 +2340,6 @@ class TestSockets:
 class TestShortages:
     """The system has no descriptor, or no buffer to send."""
 
-    @pytest.fixture
-    def scarce_randomness(self, fake_sockets, monkeypatch):
-        """With so many sockets open there is no descriptor for `os.urandom`, which needs one on PyPy."""
-
-        def limit(most):
-            sockets, urandom = fake_sockets(), os.urandom
-
-            def scarce(size):
-                sockets.check(sockets.open, most, errno.EMFILE)
-                return urandom(size)
-
-            monkeypatch.setattr(os, 'urandom', scarce)
-
-        return limit
-
-    async def test_query_without_randomness_waits_for_another_to_end(self, resolving, scarce_randomness):
-        scarce_randomness(3)
-        _, resolve = resolving(after(0.1, a('192.0.2.1')))
-        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(30)))
-        assert now() == pytest.approx(1001)
-
-    async def test_error_without_any_randomness_says_why(self, resolving, scarce_randomness):
-        scarce_randomness(0)
-        _, resolve = resolving(a('192.0.2.1'))
-        with pytest.raises(m.NameserverUnreachable, match='cannot be asked: Too many open files') as caught:
-            await resolve('www.example.com', TYPES.A)
-        assert caught.value.errno == errno.EMFILE
-
     @cases('code', {'EMFILE': errno.EMFILE, 'ENFILE': errno.ENFILE, 'ENOBUFS': errno.ENOBUFS})
     async def test_look_up_without_a_socket_waits_for_another_to_end(self, nameserver, fake_sockets, code):
         sockets = fake_sockets(limit=3, code=code)
@@ -2433,10 +2405,9 @@ class TestShortages:
         resolve = asking((1, server.at), a=[(9, server.at)])
         first = asyncio.ensure_future(resolve('a.example', TYPES.A))
         await asyncio.sleep(0.5)
-        with pytest.raises(m.NameserverUnreachable) as caught:
+        with pytest.raises(m.TemporaryResolverError, match='b.example A: no nameserver was asked, .* no socket or buffer was free'):
             await resolve('b.example', TYPES.A)
-        assert str(caught.value) == f'b.example A: {server.text} cannot be asked: No buffer space available'
-        assert (now(), caught.value.errno) == (1001.5, errno.ENOBUFS)
+        assert now() == 1001.5
         await first
         assert server.names == ['a.example']
 
@@ -2743,7 +2714,7 @@ class TestLookUps:
 
     @cases('given', {'no set': (), 'empty sets': ((1,), (1,))})
     async def test_missing_nameservers_are_an_error(self, clock, given):
-        with pytest.raises(m.TemporaryResolverError, match='www.example.com A: there is no nameserver to ask'):
+        with pytest.raises(m.TemporaryResolverError, match='www.example.com A: no nameserver was asked, since get_nameservers yielded none'):
             await asking(*given)('www.example.com', TYPES.A)
 
     @cases('replies, expected', {
@@ -4002,7 +3973,7 @@ class TestBothFamilies:
         results = await asyncio.gather(*(resolve('db.example', qtype) for qtype in (BOTH, TYPES.AAAA)), return_exceptions=True)
         assert [type(error) for error in results] == [m.ResolverTimeout, m.TemporaryResolverError]
         assert 'timed out after 0.5 s' in str(results[0])
-        assert 'was not asked, since all sockets were in use' in str(results[1])
+        assert 'no nameserver was asked' in str(results[1])
 
     async def test_cached_type_is_not_asked_for(self, resolving):
         server, resolve = resolving(by_type(a('192.0.2.1'), a('2001:db8::1')))
@@ -4694,7 +4665,7 @@ class TestRandomness:
 import aiodnsresolver as m
 if os.fork():
     os.wait()
-print(m.make_query(m.Question(b'www.some-longer-name.example.com', TYPES.A)).hex())
+print(m.make_query(m.Question(b'www.some-longer-name.example.com', TYPES.A), m.mix_case).hex())
 """
         output, errors = output_of(('127.0.0.1', 53), code)
         theirs, ours = map(bytes.fromhex, output.split())
@@ -5344,7 +5315,7 @@ class TestGetaddrinfo:
         resolve, _ = Resolver(get_host=Hosts(ipaddress.ip_address('192.0.2.1')))
         assert len(await m.getaddrinfo(resolve, 'x.example', 80, family=socket.AF_INET, **STREAM)) == 1
         error = await error_of_getaddrinfo(resolve, 'x.example', 80, family=socket.AF_INET6)
-        assert (error.errno, 'x.example: no address is of the family' in str(error)) == (socket.EAI_NODATA, True)
+        assert (error.errno, 'x.example: it has no address of the family' in str(error)) == (socket.EAI_NONAME, True)
 
     async def test_fake_in_place_of_resolve_is_enough(self, clock):
         fake = unittest.mock.AsyncMock(return_value=(IPv4AddressExpiresAt('192.0.2.1', 0),))
@@ -6211,7 +6182,7 @@ def fuzz(seconds):
     import atheris
 
     question = m.Question(b'www.example.com', TYPES.A)
-    query = m.make_query(question, question.wire)
+    query = m.make_query(question, bytes)
 
     def one(data):
         with contextlib.suppress(m.MalformedMessage):
