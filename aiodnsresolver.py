@@ -2398,21 +2398,10 @@ def has_route(address: str, scope: int, _: int) -> bool:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Runs `python -m aiodnsresolver`, and returns its exit status."""
-    import signal  # here and below: only the command needs these, and they are slow to import
-
     options = parse_arguments(args)
     if isinstance(sys.stdout, io.TextIOWrapper):  # pragma: no branch
         sys.stdout.reconfigure(errors='backslashreplace')  # for names beyond its encoding
-    try:
-        status = asyncio.run(print_records(options))
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        with open(os.devnull, 'w') as devnull:
-            os.dup2(devnull.fileno(), sys.stdout.fileno())  # for what is flushed at exit
-        return 128 + signal.SIGPIPE
-    return status
+    return asyncio.run(print_records(options))
 
 
 HELP = """
@@ -2431,11 +2420,14 @@ EXIT_STATUS = """
 exit status: 0 when every name has a record, 1 when one does not exist, 2 for a usage error, an
 invalid name or a temporary error; of several the highest
 """
+MORE_THAN_A_NAME = re.compile(  # a URL; an address in brackets, maybe with a port; name and port
+    r'.*://(?:[^/]*@)?([^/:?#]*).*|\[(.*)\](?::\d+)?|([^:]+):\d+'
+)
 OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])
 
 
 def parse_arguments(args: Sequence[str] | None) -> Any:
-    import argparse
+    import argparse  # here and below: only the command needs it, and it is slow to import
 
     parser = argparse.ArgumentParser(
         prog='python -m aiodnsresolver',
@@ -2468,7 +2460,8 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
     options = parser.parse_intermixed_args(args)
     types = [word.upper() for word in options.words if word.upper() in TYPES.__members__]
     options.names = [word for word in options.words if word.upper() not in TYPES.__members__]
-    options.qtypes = list(dict.fromkeys(TYPES[word] for word in types + options.types))
+    asked = dict.fromkeys(TYPES[word] for word in types + options.types)
+    options.qtypes = list(asked or (TYPES.A, TYPES.AAAA))
     try:
         if not options.names:
             raise ValueError('a NAME is needed')
@@ -2486,32 +2479,26 @@ def check_name(name: str, is_one_of_several: bool) -> None:
     """Raises ValueError for what is often taken for a name, saying what to write."""
     if name.startswith('@'):
         raise ValueError(f'{name} is no name: write --nameserver {name[1:]}')
-    if '://' in name:
-        host = re.sub(r'.*://(?:[^/]*@)?([^/:?#]*).*', r'\1', name)
-        raise ValueError(f'{name} is a URL: write the name in it, {host}')
-    if found := re.fullmatch(r'\[(.*)\](?::\d+)?|([^:]+):\d+', name):
-        raise ValueError(f'{name} is more than a name: write {found[1] or found[2]}')
+    if found := MORE_THAN_A_NAME.fullmatch(name):
+        raise ValueError(f'{name} is more than a name: write {found[1] or found[2] or found[3]}')
     if name in OTHER_TYPES or (is_one_of_several and name.upper() in OTHER_TYPES):
-        types = ', '.join(TYPES.__members__)
         raise ValueError(
-            f'{name} is no type that can be asked for: write one of {types}, or {name}. with a '
-            'final dot if it is a name'
+            f'{name} is no type that can be asked for: write one of '
+            f'{", ".join(TYPES.__members__)}, or {name}. with a final dot if it is a name'
         )
 
 
 def parse_nameserver(word: str) -> tuple[str, int]:
-    bracketed = re.fullmatch(r'\[(.*)\](?::(\d+))?', word)
-    if bracketed:
-        ip, port = bracketed.groups()
-    else:
-        ip, _, port = word.partition(':') if word.count(':') == 1 else (word, '', '')
+    has_port = re.search(r'\]:|^[^:]*:[^:]*$', word)
+    ip, _, port = word.rpartition(':') if has_port else (word, '', '53')
+    ip = re.sub(r'^\[(.*)\]$', r'\1', ip)
     try:
-        to_nameserver(ip, int(port or 53))
+        to_nameserver(ip, int(port))
     except ValueError as error:
         raise ValueError(
             f'--nameserver {word!r} is not IP, IP:PORT or [IP]:PORT of a nameserver: {error}'
         ) from error
-    return ip, int(port or 53)
+    return ip, int(port)
 
 
 def resolver_of(options: Any) -> Resolve:
@@ -2527,39 +2514,42 @@ def resolver_of(options: Any) -> Resolve:
 
 
 async def print_records(options: Any) -> int:
-    """Asks for all at once, prints in the order of the call, and returns the exit status."""
+    """Asks for all names at once, prints in their order, and returns the exit status."""
     if options.verbose:
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.DEBUG)
     resolve = resolver_of(options)
-    qtypes = options.qtypes or [TYPES.A, TYPES.AAAA]
+    finding = [find_records(resolve, name, options.qtypes) for name in options.names]
+    found = zip(options.names, await asyncio.gather(*finding), strict=True)
+    return max([print_name(name, *each, options) for name, each in found])
+
+
+async def find_records(
+    resolve: Resolve, name: str, qtypes: Sequence[TYPES]
+) -> tuple[list[tuple[Any, Value]], list[ResolverError]]:
+    """Returns the records of a name, each with what was asked for, and the errors."""
+    records: list[tuple[Any, Value]] = []
+    errors: list[ResolverError] = []
     families = tuple(qtype for qtype in qtypes if qtype in ADDRESSES)
-    asked = [*([families] if families else []), *(q for q in qtypes if q not in ADDRESSES)]
-    results = [
-        asyncio.gather(*(resolve(name, q) for q in asked), return_exceptions=True)
-        for name in options.names
-    ]
-    return max(
-        [
-            print_results(name, asked, await result, options)
-            for name, result in zip(options.names, results, strict=True)
-        ]
-    )
+    for asked in filter(None, [families, *(qtype for qtype in qtypes if qtype not in ADDRESSES)]):
+        try:
+            records += [(asked, value) for value in await resolve(name, asked)]
+        except ResolverError as error:
+            errors.append(error)
+    return records, errors
 
 
-def print_results(name: str, asked: list[Any], results: list[Any], options: Any) -> int:
+def print_name(
+    name: str, records: list[tuple[Any, Value]], errors: list[ResolverError], options: Any
+) -> int:
     """Prints what was found of one name, and returns the exit status."""
     import json
 
     now = asyncio.get_running_loop().time()
-    errors = [result for result in results if isinstance(result, BaseException)]
-    for error in errors:
-        if not isinstance(error, ResolverError):
-            raise error
-    answers = [(q, each) for q, each in zip(asked, results, strict=True) if each not in errors]
-    found = [(q, value) for q, values in answers for value in values]
-    for q, value in found:
-        qtype = q if isinstance(value, bytes) else TYPES.A if value.version == 4 else TYPES.AAAA
+    for asked, value in records:
+        qtype = asked
+        if not isinstance(value, bytes):
+            qtype = TYPES.A if value.version == 4 else TYPES.AAAA
         ttl = None if value.expires_at == math.inf else max(0, math.ceil(value.expires_at - now))
         text = value_to_text(value, qtype)
         if options.json:
@@ -2568,13 +2558,13 @@ def print_results(name: str, asked: list[Any], results: list[Any], options: Any)
             print(text)
         else:
             print('-' if ttl is None else ttl, qtype.name, name, text, sep='\t')
-    if found:
+    if records:
         errors = [error for error in errors if not isinstance(error, DoesNotExist)]
     for message in dict.fromkeys(map(str, errors)):
         if options.json:
             print(json.dumps({'name': name, 'error': message}))
         print(message, file=sys.stderr)
-    if found:
+    if records:
         return 0
     return 1 if all(isinstance(error, DoesNotExist) for error in errors) else 2
 
@@ -2587,4 +2577,8 @@ def value_to_text(value: Value, qtype: int) -> str:
 
 
 if __name__ == '__main__':
+    import signal
+
+    for number in {signal.SIGINT, getattr(signal, 'SIGPIPE', signal.SIGINT)}:
+        signal.signal(number, signal.SIG_DFL)  # to end without a traceback
     sys.exit(main())
