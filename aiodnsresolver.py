@@ -835,27 +835,15 @@ class FileShortage(Exception):
 
 
 class Nameserver(NamedTuple):
+    """Where a nameserver is; `host` is an IP address, with its scope id if it has one."""
+
     family: int
     host: str
     port: int
-    scope_id: str = ''
 
     def __str__(self) -> str:
-        host = f'{self.host}%{self.scope_id}' if self.scope_id else self.host
-        return f'[{host}]:{self.port}' if self.family == socket.AF_INET6 else f'{host}:{self.port}'
-
-    def address(self) -> tuple[str, int] | tuple[str, int, int, int]:
-        """Returns what `connect` takes. Raises OSError."""
-        return (
-            (self.host, self.port, 0, scope_index(self.scope_id))
-            if self.scope_id
-            else (self.host, self.port)
-        )
-
-
-def scope_index(scope_id: str) -> int:
-    """Returns the number of the interface of a scope id. Raises OSError where there is none."""
-    return int(scope_id) if scope_id.isdigit() else socket.if_nametoindex(scope_id)
+        host = f'[{self.host}]' if self.family == socket.AF_INET6 else self.host
+        return f'{host}:{self.port}'
 
 
 @functools.lru_cache(maxsize=1000)
@@ -864,12 +852,11 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     address = ipaddress.ip_address(str(ip))
     if not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(f'{port!r} is not a valid port')
-    if isinstance(address, ipaddress.IPv4Address):
-        return Nameserver(socket.AF_INET, str(address), port)
-    host, _, scope_id = str(address).partition('%')
+    scope_id = str(address).partition('%')[2]
     if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', scope_id or '0'):
         raise ValueError(f'{scope_id!r} is not a valid scope id')
-    return Nameserver(socket.AF_INET6, host, port, scope_id)
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return Nameserver(family, str(address), port)
 
 
 class ResolvConf(NamedTuple):
@@ -958,18 +945,16 @@ class SystemFile(Generic[T]):
 
     `contents` comes from a version that was read as a whole. Only the first contents may be a torn
     read, of a file that another program was writing; then the next use reads it again. A file that
-    cannot be read has no lines. `reload` says of the contents whether to look at the file again.
+    cannot be read has no lines. Contents with a false `reload` are never read again.
     """
 
     def __init__(
         self,
         path: str,
         parse_lines: Callable[[Iterable[str]], T],
-        reload: Callable[[T], bool] = lambda _: True,
     ) -> None:
         self.path = path
         self.parse_lines = parse_lines
-        self.reload = reload
         self.check_again_at = -math.inf
         self.version: tuple[int, ...] | None = None  # None: none was read as a whole
         self.contents: T | None = None
@@ -980,7 +965,7 @@ class SystemFile(Generic[T]):
         Raises FileShortage.
         """
         if now >= self.check_again_at:
-            if self.contents is None or self.reload(self.contents):
+            if self.contents is None or getattr(self.contents, 'reload', True):
                 self.update()
             self.check_again_at = now + (LOOK_AGAIN_AFTER if self.version is not None else 0)
         return self.contents  # type: ignore[return-value]
@@ -1210,7 +1195,7 @@ class Query:
         sock = Socket(self.nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
         if sock.getblocking():
             sock.setblocking(False)
-        sock.connect(self.nameserver.address())
+        sock.connect(self.nameserver[1:])
         self.fd = sock.fileno()
         poller.watch(self.fd, self)
         self.sock = sock
@@ -1498,17 +1483,15 @@ class Sockets:
             self.limit = self.limit + 1 if self.poller.queries else self.max_sockets
 
 
+@dataclasses.dataclass(slots=True, eq=False)
 class Flight:
     """A question in flight: one look-up, the leader, asks it for itself and for its followers."""
 
-    __slots__ = ('asked_at', 'failures', 'followers', 'leader', 'question')
-
-    def __init__(self, question: Question, leader: LookUp) -> None:
-        self.question = question
-        self.leader = leader
-        self.asked_at = math.inf  # when the first query was about to be sent
-        self.followers: dict[LookUp, None] = {}
-        self.failures = Failures()  # of the leader
+    question: Question
+    leader: LookUp
+    asked_at: float = math.inf  # when the first query was about to be sent
+    followers: dict[LookUp, None] = dataclasses.field(default_factory=dict)
+    failures: Failures = dataclasses.field(default_factory=Failures)  # of the leader
 
 
 class LookUp:
@@ -1566,7 +1549,8 @@ class LookUp:
             self.wake()
 
     def wake(self, is_time_up: bool = False) -> None:
-        if self.woken is not None and not self.woken.done():
+        is_closed = self.sockets.poller.loop.is_closed()
+        if self.woken is not None and not self.woken.done() and not is_closed:
             self.woken.set_result(is_time_up)
 
     def sleep(self) -> asyncio.Future[bool]:
@@ -1653,8 +1637,6 @@ class LookUp:
         is_for_all = found.negative is NameDoesNotExist
         for each in list(self.led.values()) if is_for_all else [flight]:
             self.end(each, found)
-        if not self.in_set:
-            self.wake()
 
     def end(self, flight: Flight, outcome: Outcome) -> None:
         """Drops the queries about a question, and gives its outcome to all that wait for it."""
@@ -1664,13 +1646,11 @@ class LookUp:
         self.finish(flight, outcome)
 
     def query_failed(self, query: Query, failure: Failure) -> None:
-        """Closes a query that came to nothing, and wakes the look-up after the last of its set."""
+        """Closes a query that came to nothing."""
         self.drop(query)
         self.record_failure(query, failure)
         if not issubclass(failure.error, TemporaryResolverError):
             self.end(query.flight, query.flight.failures)
-        if not self.in_set:
-            self.wake()
 
     def record_failure(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
@@ -1700,17 +1680,14 @@ class LookUp:
             self.wake()
 
     def drop(self, query: Query) -> None:
+        """Closes a query, and wakes the look-up after the last of its set."""
         self.in_set.pop(query, None)
         self.queries.pop(query, None)
         if query.sock is not None:
             self.sockets.close(query)
         self.sockets.flush_soon()
-
-
-def set_result(future: asyncio.Future[T], result: T) -> None:
-    """Sets the result unless the future is done."""
-    if not future.done():
-        future.set_result(result)
+        if not self.in_set:
+            self.wake()
 
 
 # The look-ups above do without it: it serves code that reads replies by itself.
@@ -1722,19 +1699,20 @@ async def recvfrom(
     The sockets are non-blocking. Raises OSError, of the first socket with an error. Cancelled, it
     leaves no reader behind, and no datagram is lost.
     """
-    by_fd = {sock.fileno(): sock for sock in socks}
+    fds = [sock.fileno() for sock in socks]
     while True:
-        readable: asyncio.Future[socket.socket] = loop.create_future()
+        readable = asyncio.Event()
         try:
-            for fd, sock in by_fd.items():
-                loop.add_reader(fd, set_result, readable, sock)
-            first = await readable
+            for fd in fds:
+                loop.add_reader(fd, readable.set)
+            await readable.wait()
         finally:
-            for fd in by_fd:
+            for fd in fds:
                 loop.remove_reader(fd)
-        # There is nothing to read if another reader was quicker, or the checksum was wrong.
-        with contextlib.suppress(BlockingIOError):
-            return first.recvfrom(max_bytes)
+        for sock in socks:
+            # There is nothing to read if another reader was quicker, or the checksum was wrong.
+            with contextlib.suppress(BlockingIOError):
+                return sock.recvfrom(max_bytes)
 
 
 # --- Resolver -------------------------------------------------------------------------------------
@@ -1819,7 +1797,7 @@ class Cache:
                 del follower.followed[flight.question.qtype]
                 follower.pending.append(flight.question)
                 follower.has_begun |= look_up.has_begun  # so that its place in the queue is kept
-                if not (follower.led or self.loop.is_closed()):
+                if not follower.led:
                     follower.wake()
 
     def finish(self, flight: Flight, outcome: Outcome) -> None:
@@ -1862,10 +1840,9 @@ def check_types(qtype: Any) -> tuple[TYPES, ...]:
         qtypes = tuple(dict.fromkeys(map(TYPES, qtype)))
         if qtypes and set(qtypes) <= ADDRESSES.keys():
             return qtypes
-    hint = f', here TYPES.{qtype}' if isinstance(qtype, str) and qtype in TYPES.__members__ else ''
     raise ValueError(
-        f'{qtype!r} is not a supported record type: use one of {", ".join(TYPES.__members__)}, or '
-        f'a tuple of A and AAAA{hint}'
+        f'{qtype!r} is not a supported record type: use TYPES.{", TYPES.".join(TYPES.__members__)} '
+        'or a tuple of A and AAAA'
     )
 
 
@@ -1915,7 +1892,7 @@ class LoopResolver:
         self.transform_fqdn = transform_fqdn
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
-        self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf, lambda conf: conf.reload)
+        self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf)
         self.failing = FailingNameservers() if get_nameservers is None else None
         self.rotation = itertools.count()
         self.poller = Poller(loop)
@@ -2337,6 +2314,11 @@ async def getaddrinfo(
     if flags & socket.AI_CANONNAME:
         infos[0] = (*infos[0][:3], name, infos[0][4])
     return infos
+
+
+def scope_index(scope_id: str) -> int:
+    """Returns the number of the interface of a scope id. Raises OSError where there is none."""
+    return int(scope_id) if scope_id.isdigit() else socket.if_nametoindex(scope_id)
 
 
 def to_infos(
