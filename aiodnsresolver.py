@@ -610,23 +610,26 @@ def mix_case(fqdn: bytes) -> bytes:
     return (int.from_bytes(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
 
 
-def make_query(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
-    """Returns a query with a random ID, in the case that a function gives to its letters.
+def spell(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
+    """Returns a question in wire format, in the case that a function gives to its letters.
 
-    Raises ResolverError where the function changes anything else.
+    Returns b'' for `mix_case`, which is left to `make_query`.
     """
     if transform_fqdn is mix_case:
-        # In the wire format of a question only letters have the value of a letter.
-        wire = mix_case(question.wire)
-    else:
-        fqdn = transform_fqdn(question.fqdn)
-        if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
-            raise ResolverError(
-                f'{question}: transform_fqdn may change the case of letters alone, '
-                f'and made {fqdn!r} of {question.fqdn!r}'
-            )
-        wire = pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
-    return os.urandom(2) + QUERY_HEADER + wire
+        return b''
+    fqdn = transform_fqdn(question.fqdn)
+    if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
+        raise ResolverError(
+            f'{question}: transform_fqdn may change the case of letters alone, '
+            f'and made {fqdn!r} of {question.fqdn!r}'
+        )
+    return pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
+
+
+def make_query(question: Question, spelled: bytes = b'') -> bytes:
+    """Returns a query with a random ID, and in random case unless it is spelled already."""
+    # In the wire format of a question only letters have the value of a letter.
+    return os.urandom(2) + QUERY_HEADER + (spelled or mix_case(question.wire))
 
 
 def is_reply(query: bytes, data: bytes) -> bool:
@@ -1178,20 +1181,21 @@ class Query:
     """A query about one question to one nameserver, over a socket of its own once it is open."""
 
     __slots__ = (
-        'fd', 'flight', 'is_sent', 'look_up', 'nameserver', 'replies', 'sock', 'wire'
+        'fd', 'flight', 'is_sent', 'look_up', 'nameserver', 'replies', 'sock', 'spelled', 'wire'
     )  # fmt: skip
 
     def __init__(self, look_up: LookUp, flight: Flight, nameserver: Nameserver) -> None:
         self.look_up = look_up
         self.flight = flight
         self.nameserver = nameserver
-        self.wire = make_query(flight.question, look_up.transform_fqdn)
+        self.spelled = spell(flight.question, look_up.transform_fqdn)
         self.sock: Socket | None = None
         self.is_sent = False
         self.replies = 0  # that the nameserver had sent when this was sent
 
     def open(self, poller: Poller) -> None:
-        """Opens the socket. Raises OSError or NotImplementedError."""
+        """Makes the query and opens its socket. Raises OSError or NotImplementedError."""
+        self.wire = make_query(self.flight.question, self.spelled)
         sock = Socket(self.nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
         if sock.getblocking():
             sock.setblocking(False)
