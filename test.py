@@ -3612,6 +3612,19 @@ class TestCache:
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
         assert len(server.queries) == 2
 
+    async def test_look_up_cancelled_after_the_cache_was_cleared_takes_no_later_one_out(self, nameserver):
+        server = nameserver(after(0.2, a('192.0.2.1')))
+        resolve, clear_cache = resolver_for(server)
+        early = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+        await asyncio.sleep(0.1)
+        clear_cache()
+        later = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+        await asyncio.sleep(0.1)
+        early.cancel()
+        await asyncio.wait([early])
+        assert texts(await resolve('www.example.com', TYPES.A)) == texts(await later) == ['192.0.2.1']
+        assert len(server.queries) == 2
+
 
 class PlainCache:
     """What a cache by TTL that drops the least recently used is expected to do, written down as plainly as can be."""
