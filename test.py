@@ -3613,7 +3613,7 @@ class TestCache:
         assert len(server.queries) == 2
 
     async def test_look_up_cancelled_after_the_cache_was_cleared_takes_no_later_one_out(self, nameserver):
-        server = nameserver(after(0.2, a('192.0.2.1')))
+        server = nameserver(silence, after(0.2, a('192.0.2.1')))
         resolve, clear_cache = resolver_for(server)
         early = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
         await asyncio.sleep(0.1)
