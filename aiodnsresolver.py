@@ -937,12 +937,6 @@ def parse_hosts(lines: Iterable[str]) -> dict[bytes, list[str]]:
     return hosts
 
 
-def to_addresses(words: Iterable[str], qtype: int) -> list[object]:
-    """Returns those of the words of a file that are addresses of a family."""
-    addresses = keep_valid(ipaddress.ip_address, dict.fromkeys(words))
-    return [address for address in addresses if address.version == VERSIONS.get(qtype)]
-
-
 class SystemFile(Generic[T]):
     """The parsed contents of a file, read on first use, and again when the file has changed.
 
@@ -2110,8 +2104,9 @@ class LoopResolver:
         found: dict[TYPES, Answer] = {}
         for qtype in qtypes:
             if self.get_host is None:
-                words = self.hosts.read(self.loop.time()).get(fqdn, ())
-                given: Any = to_addresses(words, qtype)
+                words = dict.fromkeys(self.hosts.read(self.loop.time()).get(fqdn, ()))
+                addresses = keep_valid(ipaddress.ip_address, words)
+                given: Any = [ip for ip in addresses if ip.version == VERSIONS.get(qtype)]
             else:
                 label = f'{describe(fqdn, [qtype])}: get_host gave'
                 coroutine = self.get_host(fqdn, qtype)
@@ -2276,10 +2271,8 @@ async def getaddrinfo(
     for a reply that is of no use. Raises TypeError for a host that is not str, bytes or None.
     """
     name = host.decode('utf-8', 'replace') if isinstance(host, bytes) else host
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f'host is str, bytes or None, not {host!r}')
-    is_asked = name is not None and not flags & socket.AI_NUMERICHOST
-    if name is None or not is_asked or name[:1].isdigit() or ':' in name:
+    is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST
+    if not name or not is_asked or name[:1].isdigit() or ':' in name:
         try:
             return socket.getaddrinfo(
                 name, port, family, type, proto, flags | socket.AI_NUMERICHOST
