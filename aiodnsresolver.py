@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import copy
 import dataclasses
 import enum
 import errno
@@ -212,9 +211,7 @@ class NameserverUnreachable(TemporaryResolverError, OSError):
 class ResponseCodeError(TemporaryResolverError):
     """No nameserver gave an answer, and the last reply had the response code in `rcode`."""
 
-    def __init__(self, message: str, rcode: int = SERVFAIL) -> None:
-        super().__init__(message)
-        self.rcode = rcode
+    rcode = SERVFAIL
 
 
 class BadAddress(ResolverError, ipaddress.AddressValueError):
@@ -295,25 +292,21 @@ ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets of an addr
 VERSIONS = {A: 4, AAAA: 6}  # of the Internet Protocol
 
 
+PLAIN_TYPES: dict[type, Callable[[Any, float], Value]] = {
+    ipaddress.IPv4Address: IPv4AddressExpiresAt,
+    ipaddress.IPv6Address: IPv6AddressExpiresAt,
+    bytes: BytesExpiresAt,
+}
+
+
 def to_value(value: Any, expires_at: float) -> Value:
     """Gives a value of a hook or a file its `expires_at`, unless it has one. Raises TypeError."""
     if hasattr(value, 'expires_at'):
         return value  # type: ignore[no-any-return]
-    if isinstance(value, ipaddress.IPv4Address):
-        return IPv4AddressExpiresAt(int(value), expires_at)
-    if isinstance(value, ipaddress.IPv6Address):
-        return IPv6AddressExpiresAt(str(value), expires_at)  # as text, which has the scope id
-    if isinstance(value, bytes):
-        return BytesExpiresAt(value, expires_at)
+    for plain, expiring in PLAIN_TYPES.items():
+        if isinstance(value, plain):
+            return expiring(value, expires_at)
     raise TypeError(f'{value!r} is not an ipaddress object')
-
-
-def limit_expiry(value: Value, expires_at: float) -> Value:
-    """Returns the value, or a copy of it that expires at the given time if it expires later."""
-    if value.expires_at > expires_at:
-        value = copy.copy(value)
-        value.expires_at = expires_at
-    return value
 
 
 # --- Names ----------------------------------------------------------------------------------------
@@ -399,8 +392,8 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
     fqdn = to_fqdn(name)
     if not search or DOTS.match(name[-1]) or top_level(fqdn) in SPECIAL_DOMAINS:
         return fqdn, [fqdn]
-    names = [fqdn + b'.' + domain for domain in search]
-    names = [longer for longer in names if len(longer) <= MAX_NAME - 2]
+    longer = (fqdn + b'.' + domain for domain in search)
+    names = [each for each in longer if len(each) <= MAX_NAME - 2]
     return fqdn, [fqdn, *names] if fqdn.count(b'.') >= ndots else [*names, fqdn]
 
 
@@ -516,8 +509,8 @@ def unpack_question(
     data: bytes, offset: int, known: dict[int, bytes]
 ) -> tuple[QuestionRecord, int]:
     name, offset = unpack_name(data, offset, known)
-    question = QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset))
-    return question, offset + QUESTION_TAIL.size
+    fields = QUESTION_TAIL.unpack_from(data, offset)
+    return QuestionRecord(name, *fields), offset + QUESTION_TAIL.size
 
 
 def unpack_record(data: bytes, offset: int, known: dict[int, bytes]) -> tuple[ResourceRecord, int]:
@@ -581,8 +574,9 @@ class Answer:
 
     def joined_to(self, alias: Answer) -> Answer:
         """Returns this answer to an alias as one to the name that has the alias."""
+        records: tuple[Any, ...] = self.records
         return Answer(
-            tuple([limit_expiry(record, alias.expires_at) for record in self.records]),
+            tuple([type(each)(each, min(each.expires_at, alias.expires_at)) for each in records]),
             min(self.expires_at, alias.expires_at),
             alias.aliases + self.aliases,
             self.negative,
@@ -986,12 +980,11 @@ class SystemFile(Generic[T]):
             self.contents = self.parse_lines(lines)
 
     def stat(self) -> tuple[int, ...]:
-        try:
+        with contextlib.suppress(OSError):
             found = os.stat(self.path)
-        except OSError:
-            return ()
-        times = found.st_mtime_ns, found.st_ctime_ns
-        return found.st_mode, found.st_dev, found.st_ino, found.st_size, *times
+            times = found.st_mtime_ns, found.st_ctime_ns
+            return found.st_mode, found.st_dev, found.st_ino, found.st_size, *times
+        return ()
 
     def read_lines(self, version: tuple[int, ...]) -> list[str]:
         if version and not stat.S_ISREG(version[0]):
@@ -1472,7 +1465,8 @@ class Sockets:
                 look_up.log(logging.DEBUG, '%s: asked %s', query.flight.question, query.nameserver)
 
     def close(self, query: Query) -> None:
-        assert query.sock is not None
+        if query.sock is None:
+            return
         self.spare.pop(query, None)
         self.poller.forget(query.fd)
         query.sock.close()
@@ -1681,8 +1675,7 @@ class LookUp:
         """Closes a query, and wakes the look-up after the last of its set."""
         self.in_set.pop(query, None)
         self.queries.pop(query, None)
-        if query.sock is not None:
-            self.sockets.close(query)
+        self.sockets.close(query)
         self.sockets.flush_soon()
         if not self.in_set:
             self.wake()
@@ -1754,13 +1747,6 @@ class Cache:
             self.answers.move_to_end(key)
         return shortcut.records
 
-    def hit(self, question: Question) -> Answer | None:
-        answer = self.answers.pop(question.wire, None)
-        if answer and self.loop.time() < answer.expires_at:
-            self.answers[question.wire] = answer  # the last to be dropped
-            return answer
-        return None
-
     def enter(self, look_up: LookUp) -> bool:
         """Answers the pending questions of a look-up, or has each followed or led.
 
@@ -1768,7 +1754,9 @@ class Cache:
         """
         while look_up.pending and not look_up.is_over:
             question = look_up.pending.pop(0)
-            if answer := self.hit(question):
+            answer = self.answers.pop(question.wire, None)
+            if answer and self.loop.time() < answer.expires_at:
+                self.answers[question.wire] = answer  # the last to be dropped
                 look_up.settle(question.qtype, answer)
             elif flight := self.in_flight.get(question.wire):
                 flight.followers[look_up] = None
@@ -2355,21 +2343,18 @@ def is_configured(qtype: TYPES, _: int) -> bool:
     """
     family = socket.AF_INET if qtype == A else socket.AF_INET6
     flags = socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG
-    try:
+    with contextlib.suppress(socket.gaierror):
         return bool(socket.getaddrinfo(LOOPBACK[qtype], None, family, flags=flags))
-    except socket.gaierror:
-        return False
+    return False
 
 
 @functools.lru_cache(maxsize=1000)
 def has_route(address: str, scope: int, _: int) -> bool:
     """Tells whether there is a route to an address of IPv6. Nothing is sent."""
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.connect((address, 9, 0, scope))
-    except OSError:
-        return False
-    return True
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.connect((address, 9, 0, scope))
+        return True
+    return False
 
 
 # --- Command --------------------------------------------------------------------------------------
@@ -2439,8 +2424,8 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
     options = parser.parse_intermixed_args(args)
     types = [word.upper() for word in options.words if word.upper() in TYPES.__members__]
     options.names = [word for word in options.words if word.upper() not in TYPES.__members__]
-    asked = dict.fromkeys(TYPES[word] for word in types + options.types)
-    options.qtypes = list(asked or (TYPES.A, TYPES.AAAA))
+    asked = dict.fromkeys([*types, *options.types] or ['A', 'AAAA'])
+    options.qtypes = [TYPES[word] for word in asked]
     try:
         if not options.names:
             raise ValueError('a NAME is needed')
@@ -2526,9 +2511,7 @@ def print_name(
 
     now = asyncio.get_running_loop().time()
     for asked, value in records:
-        qtype = asked
-        if not isinstance(value, bytes):
-            qtype = TYPES.A if value.version == 4 else TYPES.AAAA
+        qtype = {4: TYPES.A, 6: TYPES.AAAA}.get(getattr(value, 'version', 0), asked)
         ttl = None if value.expires_at == math.inf else max(0, math.ceil(value.expires_at - now))
         text = value_to_text(value, qtype)
         if options.json:
