@@ -1421,8 +1421,7 @@ class Sockets:
                     return False
                 oldest = next(iter(self.spare))
                 oldest.read()
-                if oldest.sock is not None:
-                    oldest.look_up.drop(oldest)
+                oldest.look_up.drop(oldest)
                 continue
             try:
                 query.open(self.poller)
@@ -1881,8 +1880,7 @@ class LoopResolver:
         self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf)
         self.failing = FailingNameservers() if get_nameservers is None else None
         self.rotation = itertools.count()
-        self.poller = Poller(loop)
-        self.sockets = Sockets(self.poller, max_sockets)
+        self.sockets = Sockets(Poller(loop), max_sockets)
         self.cache = Cache(loop, max_cache_size)
 
     async def resolve(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
@@ -1971,8 +1969,9 @@ class LoopResolver:
                     assert isinstance(alias, Answer)
                     outcomes[qtype] = end.joined_to(alias)
                     if fault := find_fault([fqdn, *outcomes[qtype].aliases]):
-                        label = describe(fqdn, [qtype])
-                        raise AliasChainTooLong(f'{label}: the nameservers gave {fault}')
+                        raise AliasChainTooLong(
+                            f'{describe(fqdn, [qtype])}: the nameservers gave {fault}'
+                        )
         return {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
 
     async def look_up(
@@ -1983,11 +1982,11 @@ class LoopResolver:
         What other look-ups ask already is waited for. `has_records`: there are some of the other
         type, by another name. `asked`: the names that this caller waited for before; is added to.
         """
-        if (self.get_host is not None or fqdn in self.hosts.read(self.loop.time())) and (
+        now = self.loop.time()
+        if (self.get_host is not None or fqdn in self.hosts.read(now)) and (
             found := await self.ask_host(fqdn, qtypes)
         ):
             return {**found}
-        now = self.loop.time()
         if top_level(fqdn) in SPECIAL_DOMAINS:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
         packed = pack_name(fqdn)
@@ -2175,7 +2174,7 @@ def Resolver(  # noqa: N802
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
         for other in list(in_loop):  # a copy: other threads may have loops of their own
             if other.is_closed() and (resolver := in_loop.pop(other, None)):
-                resolver.poller.close()
+                resolver.sockets.poller.close()
         in_loop[loop] = resolver = LoopResolver(loop, *options)
         return resolver
 

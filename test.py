@@ -4882,7 +4882,7 @@ def check_after_each_step(loop, resolver):
 
 def check_invariants(resolver):
     """What the module promises of the end of each step of the loop, in its section "Exchange"."""
-    poller, sockets, cache = resolver.poller, resolver.sockets, resolver.cache
+    poller, sockets, cache = resolver.sockets.poller, resolver.sockets, resolver.cache
     open_ = set(poller.queries.values())
     assert len(open_) <= sockets.limit <= sockets.max_sockets
     assert all(query.sock is not None and query.fd == fd for fd, query in poller.queries.items())
@@ -4920,7 +4920,7 @@ def check_invariants(resolver):
 
 def check_nothing_left(resolver):
     sockets = resolver.sockets
-    assert not any([sockets.gate, sockets.queued(), sockets.spare, sockets.outbox, resolver.cache.in_flight, resolver.poller.queries])
+    assert not any([sockets.gate, sockets.queued(), sockets.spare, sockets.outbox, resolver.cache.in_flight, resolver.sockets.poller.queries])
 
 
 class LookUps(hypothesis.stateful.RuleBasedStateMachine):
@@ -4985,7 +4985,7 @@ class LookUps(hypothesis.stateful.RuleBasedStateMachine):
             elif not task.cancelled():
                 assert isinstance(task.exception(), (m.DoesNotExist, m.ResponseCodeError, m.ResolverTimeout, m.AliasChainTooLong))
         check_nothing_left(self.resolver)
-        assert self.resolver.poller.epoll is None
+        assert self.resolver.sockets.poller.epoll is None
         assert readers_of(self.loop) == self.readers
         assert not asyncio.all_tasks(self.loop)
         self.server.close()
@@ -5033,7 +5033,7 @@ async def run_schedule_with(server, chance, sockets):
         assert task.cancelled() or isinstance(task.exception(), (m.ResolverError, type(None)))
     check_nothing_left(resolver)
     await asyncio.sleep(2)
-    assert resolver.poller.epoll is None
+    assert resolver.sockets.poller.epoll is None
 
 
 def fuzz_schedules(monkeypatch, seeds):
