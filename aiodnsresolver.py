@@ -193,7 +193,7 @@ class NoRecords(DoesNotExist):
 
 
 class TemporaryResolverError(ResolverError):
-    """No nameserver gave an answer; later one may."""
+    """No nameserver gave an answer; one may later."""
 
 
 class ResolverTimeout(TemporaryResolverError, asyncio.TimeoutError):
@@ -311,11 +311,11 @@ def to_value(value: Any, expires_at: float) -> Value:
 
 # --- Names ----------------------------------------------------------------------------------------
 
-DOT = ord('.')  # `b'.' in octets` first raises an error inside CPython
+DOT = ord('.')  # an int, since `b'.' in octets` raises and swallows an error inside CPython
 DOTS = re.compile('[.\u3002\uff0e\uff61]')  # the dots of the idna codec (RFC 3490 §3.1)
-UNPRINTABLE = re.compile(rb'[^!-~]')
+NEVER_IN_A_LABEL = re.compile(rb'[^!-\-/-~]')  # a dot, a space, or what is not printable
 TO_ESCAPE = re.compile(rb'[^!-\[\]-~]')  # the same, and the backslash
-PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*', re.ASCII)
+PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*')
 LENGTH_OCTETS = {length: bytes((length,)) for length in range(1, MAX_LABEL + 1)}
 SPECIAL_DOMAINS = frozenset([b'localhost', b'onion', b'invalid'])  # RFC 6761, RFC 7686
 LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
@@ -344,7 +344,7 @@ def to_fqdn(name: str) -> bytes:
     if PLAIN_NAME.fullmatch(name) and len(name) <= MAX_NAME - 2:
         return name.lower().encode()
     if len(name) > MAX_LETTERS:
-        raise invalid(name[:MAX_LABEL] + '…', f'it has {len(name)} letters')
+        raise invalid(name[:MAX_LABEL] + '…', f'it has {len(name)} characters')
     labels = DOTS.split(name)
     if len(labels) > 1 and not labels[-1]:
         labels.pop()
@@ -363,9 +363,9 @@ def to_label(label: str, name: str) -> bytes:
         raise invalid(name, 'it has an empty label') if name else InvalidName('the name is empty')
     if len(octets) > MAX_LABEL:
         raise invalid(name, f'its label {label!r} has {len(octets)} octets, and 63 is the most')
-    if DOT in octets or UNPRINTABLE.search(octets):
+    if NEVER_IN_A_LABEL.search(octets):
         raise invalid(
-            name, f'its label {label!r} has a space or another character that none may have'
+            name, f'its label {label!r} contains a space or another character that is not allowed'
         )
     return octets
 
@@ -392,8 +392,7 @@ def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes,
     fqdn = to_fqdn(name)
     if not search or DOTS.match(name[-1]) or top_level(fqdn) in SPECIAL_DOMAINS:
         return fqdn, [fqdn]
-    longer = (fqdn + b'.' + domain for domain in search)
-    names = [each for each in longer if len(each) <= MAX_NAME - 2]
+    names = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
     return fqdn, [fqdn, *names] if fqdn.count(b'.') >= ndots else [*names, fqdn]
 
 
@@ -430,8 +429,8 @@ def unpack_name(
                 )
             if target >= start:
                 raise PointerLoop(
-                    f'the pointer at octet {offset - 1} points to octet {target}, not to before '
-                    'its name'
+                    f'the pointer at octet {offset - 1} points to octet {target}, which is not '
+                    'before its name'
                 )
             if target not in known:
                 known[target], _ = unpack_name(data, target, known, pointers + 1)
@@ -614,8 +613,8 @@ def spell(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes
     fqdn = transform_fqdn(question.fqdn)
     if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
         raise ResolverError(
-            f'{question}: transform_fqdn may change the case of letters alone, '
-            f'and made {fqdn!r} of {question.fqdn!r}'
+            f'{question}: transform_fqdn may change only the case of letters, '
+            f'but turned {question.fqdn!r} into {fqdn!r}'
         )
     return pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
 
@@ -629,7 +628,7 @@ def make_query(question: Question, spelled: bytes = b'') -> bytes:
 def is_reply(query: bytes, data: bytes) -> bool:
     """Tells whether a datagram is a reply to a query (RFC 5452 §9.1).
 
-    ID, QR and opcode fit, and there is one question, equal to the letter. Or there is none and an
+    ID, QR and opcode match, and there is one question, equal byte for byte. Or there is none and an
     error rcode: some nameservers send a bare header for REFUSED, SERVFAIL or FORMERR.
     """
     if len(data) < HEADER_SIZE or data[:2] != query[:2] or data[2] & 0b11111000 != 0b10000000:
@@ -658,8 +657,11 @@ def read_reply(
         return None
     _, flags, _, count, _, _ = HEADER.unpack_from(data)
     rcode = flags & 0b1111
-    layout = ADDRESS_RECORDS.get(question.qtype) if rcode == NOERROR else None
-    if layout and (answer := read_addresses(layout, data, len(query), count, asked_at)):
+    if (
+        rcode == NOERROR
+        and (layout := ADDRESS_RECORDS.get(question.qtype))
+        and (answer := read_addresses(layout, data, len(query), count, asked_at))
+    ):
         return answer
     try:
         message = parse(data)
@@ -737,9 +739,8 @@ def find_fault(chain: Sequence[bytes]) -> str:
 
 
 def to_expires_at(ttl: int, asked_at: float) -> float:
-    if ttl > MAX_TTL:
-        ttl = MAX_TTL if ttl < 1 << 31 else 0  # RFC 2181 §8
-    return asked_at + ttl
+    is_negative = ttl >= 1 << 31  # as a signed number; RFC 2181 §8
+    return asked_at + (0 if is_negative else min(ttl, MAX_TTL))
 
 
 def to_answer(
@@ -755,8 +756,8 @@ def to_answer(
         else:
             length, address_class = ADDRESSES[qtype]
             if len(rdata) != length:
-                what = f'an {TYPES(qtype).name} record of {len(rdata)} octets, not of {length}'
-                return Failure(BadAddress, f'gave {name_to_text(name)} {what}')
+                what = f'an {TYPES(qtype).name} record of {len(rdata)} octets, not {length}'
+                return Failure(BadAddress, f'gave {what}, for {name_to_text(name)}')
             values.append(address_class(rdata, record_expires_at))
     return Answer(tuple(values), min([value.expires_at for value in values]), aliases)
 
@@ -852,8 +853,8 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     scope_id = str(address).partition('%')[2]
     if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', scope_id or '0'):
         raise ValueError(f'{scope_id!r} is not a valid scope id')
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    return Nameserver(family, str(address), port)
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+    return Nameserver(families[address.version], str(address), port)
 
 
 class ResolvConf(NamedTuple):
@@ -956,7 +957,7 @@ class SystemFile(Generic[T]):
         Raises FileShortage.
         """
         if now >= self.check_again_at:
-            if self.contents is None or getattr(self.contents, 'reload', True):
+            if getattr(self.contents, 'reload', True):
                 self.update()
             self.check_again_at = now + (LOOK_AGAIN_AFTER if self.version is not None else 0)
         return self.contents  # type: ignore[return-value]
@@ -982,8 +983,7 @@ class SystemFile(Generic[T]):
     def stat(self) -> tuple[int, ...]:
         with contextlib.suppress(OSError):
             found = os.stat(self.path)
-            times = found.st_mtime_ns, found.st_ctime_ns
-            return found.st_mode, found.st_dev, found.st_ino, found.st_size, *times
+            return *found[:7], found.st_mtime_ns, found.st_ctime_ns
         return ()
 
     def read_lines(self, version: tuple[int, ...]) -> list[str]:
@@ -1028,7 +1028,7 @@ class FailingNameservers:
     def replied(self, nameserver: Nameserver) -> bool:
         """Counts a reply, and tells whether the nameserver failed before."""
         self.replies[nameserver] += 1
-        return bool(self.retry_at) and self.retry_at.pop(nameserver, None) is not None
+        return self.retry_at.pop(nameserver, None) is not None
 
 
 # --- Exchange -------------------------------------------------------------------------------------
@@ -1042,13 +1042,17 @@ class FailingNameservers:
 #
 #     queued ──▶ open ──▶ active ──▶ spare ──▶ closed
 #
-#     queued  no socket; its look-up waits in Sockets.beginning or, if it had begun, in .under_way
+#     queued  no socket; its look-up waits in Sockets.beginning or .under_way
 #     open    not sent, in Sockets.outbox: until the end of the step, or longer in a shortage
 #     active  sent; its set is under way, and has a deadline
 #     spare   its set is over; open for a late answer until another query needs a socket
 #
 # Queries of the first three states are in `in_set` of their look-up. One with an answer or a
 # failure is closed at once, and all are when their look-up ends.
+#
+# A look-up waits in one of three places. At the gate it has no queries, and its hook was not called
+# yet. In `beginning` it has queries for its first set. In `under_way` it had begun before: one of
+# its sockets was opened, its caller waited for another name, or it took over from one that had.
 #
 # How each thing ends: a query is dropped, which closes its socket. A set is ended, which makes its
 # queries spare. A flight is finished with an outcome, or abandoned without one. A look-up settles
@@ -1066,7 +1070,7 @@ class FailingNameservers:
 
 
 new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
-# Once, since a forked child may hold open what is closed here, and epoll would go on to report it.
+# One-shot, since a forked child may hold open what is closed here, and epoll would report it again.
 READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESHOT', 0)
 
 
@@ -1203,8 +1207,7 @@ class Query:
             except OSError as error:
                 self.look_up.query_failed(self, socket_failure(error))
                 return
-            question, asked_at = self.flight.question, self.flight.asked_at
-            if found := read_reply(question, self.wire, data, asked_at):
+            if found := read_reply(self.flight.question, self.wire, data, self.flight.asked_at):
                 self.look_up.take(self, found)
             elif is_reply_in_another_case(self.wire, data):
                 self.flight.failures.wrong_case[self.nameserver] = None
@@ -1247,16 +1250,22 @@ class Failures:
 
     def is_exhausted(self, nameserver: Nameserver) -> bool:
         """Tells whether a nameserver sent so many error replies that it is asked no more."""
-        replies = sum(
-            count
-            for (asked, failure), count in self.times.items()
-            # An OSError is an error of a socket or a timeout.
-            if asked == nameserver and not issubclass(failure.error, OSError)
+        return (
+            sum(
+                count
+                for (asked, failure), count in self.times.items()
+                # An OSError is an error of a socket or a timeout.
+                if asked == nameserver and not issubclass(failure.error, OSError)
+            )
+            >= MAX_ERROR_REPLIES
         )
-        return replies >= MAX_ERROR_REPLIES
 
     def all_refused(self) -> bool:
-        return {failure.rcode for _, failure in self.times} <= {SERVFAIL, REFUSED}
+        return {failure.rcode for _, failure in self.times} in (
+            {SERVFAIL},
+            {REFUSED},
+            {SERVFAIL, REFUSED},
+        )
 
     def joined_to(self, alias: Answer) -> Failures:
         """Returns the failures of an alias as those of the name that has the alias."""
@@ -1381,8 +1390,9 @@ class Sockets:
         else:
             self.flush_soon()
 
-    def queued(self) -> int:
-        return len(self.under_way) + len(self.beginning)
+    def room(self) -> int:
+        """Returns how many more look-ups may begin, each counted as one socket."""
+        return self.available() - len(self.under_way) - len(self.beginning)
 
     def dequeue(self, look_up: LookUp) -> None:
         self.under_way.pop(look_up, None)
@@ -1410,7 +1420,7 @@ class Sockets:
                 break
             del queue[look_up]
         self.send()
-        for look_up in itertools.islice(self.gate, max(0, self.available() - self.queued())):
+        for look_up in itertools.islice(self.gate, max(0, self.room())):
             look_up.wake()
 
     def open(self, query: Query) -> bool:
@@ -1427,26 +1437,31 @@ class Sockets:
                 query.open(self.poller)
             except (OSError, NotImplementedError) as error:
                 if is_shortage(error) and self.poller.queries:
+                    # Now at the limit: it opens in place of a spare socket, or not at all.
                     self.limit = len(self.poller.queries)
-                    continue  # now at the limit: in place of a spare socket, or not at all
-                query.look_up.query_failed(query, socket_failure(error))
+                else:
+                    query.look_up.query_failed(query, socket_failure(error))
+            else:
+                query.look_up.has_begun = True
+                self.outbox.append(query)
                 break
-            query.look_up.has_begun = True
-            self.outbox.append(query)
-            break
         return True
 
     def send(self) -> None:
         """Sends what is open. In a shortage of buffers the rest waits until a socket is closed."""
         now = self.poller.loop.time()
-        deadlines: dict[float, Deadline] = {}
+        deadlines: dict[float, Deadline] = {}  # of the sets that are sent together, by timeout
         outbox, self.outbox = self.outbox, []
         for i, query in enumerate(outbox):
             if query.sock is None:
                 continue  # closed meanwhile: its look-up has an answer, or is over
             look_up = query.look_up
-            if look_up.deadline is None:
-                look_up.start_clock(now, deadlines)
+            if look_up.deadline is None:  # the time of the set starts
+                timeout = look_up.timeout
+                if timeout not in deadlines:
+                    deadlines[timeout] = Deadline(self.poller.loop, now + timeout)
+                look_up.deadline = deadlines[timeout]
+                look_up.deadline.look_ups[look_up] = None
             query.flight.asked_at = min(query.flight.asked_at, now)
             try:
                 query.sock.send(query.wire)
@@ -1470,8 +1485,8 @@ class Sockets:
         self.poller.forget(query.fd)
         query.sock.close()
         query.sock = None
-        if self.limit < self.max_sockets:
-            self.limit = self.limit + 1 if self.poller.queries else self.max_sockets
+        most = self.max_sockets
+        self.limit = min(self.limit + 1, most) if self.poller.queries else most
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -1489,7 +1504,7 @@ class LookUp:
     """What one caller waits for: the outcomes of one or two questions about a name.
 
     Each question is pending, in flight (led or followed), or has an outcome. It is pending at the
-    beginning and, where it was followed, when its leader has left. The look-up is over when each
+    beginning, and when its leader, which may be this one, has left. The look-up is over when each
     has an outcome, when one outcome decides for both, or when one question has records and a set
     that was asked the other is over: no client would wait for more tries (as in RFC 8305 §3).
 
@@ -1518,7 +1533,7 @@ class LookUp:
         self.finish = finish
         self.questions = questions
         self.has_records = has_records  # of one record type
-        self.has_begun = has_begun  # to ask: it comes before look-ups that have not
+        self.has_begun = has_begun  # see "Strategy": it comes before look-ups that have not
         self.pending = list(questions)
         self.led: dict[TYPES, Flight] = {}
         self.followed: dict[TYPES, Flight] = {}
@@ -1566,28 +1581,19 @@ class LookUp:
                     query = Query(self, flight, nameserver)
                     self.queries[query] = self.in_set[query] = None
             self.sockets.enqueue(self)
-            if self.in_set and self.is_asking():
+            if self.in_set and not self.is_over:
                 is_time_up = await self.sleep()
             else:  # so that a hook that yields such sets for ever does not stop the loop
                 await asyncio.sleep(0)
         finally:
             self.end_set(is_time_up)
-        # With records, a look-up waits for the other type no longer than for one set that asked it.
+        # With records, a look-up waits for the other type no longer than for one set that asked it,
+        # as `asked_at` tells.
         for flight in self.led.values():
             for look_up in (self, *flight.followers):
                 if look_up.has_records and flight.asked_at < math.inf:
                     look_up.is_over = True
                     look_up.wake()
-
-    def start_clock(self, now: float, deadlines: dict[float, Deadline]) -> None:
-        """Starts the time of the set, as its first query is about to be sent.
-
-        `deadlines` has those of the sets that are sent together, by their timeout.
-        """
-        if self.timeout not in deadlines:
-            deadlines[self.timeout] = Deadline(self.sockets.poller.loop, now + self.timeout)
-        self.deadline = deadlines[self.timeout]
-        self.deadline.look_ups[self] = None
 
     def read_all(self) -> None:
         for query in list(self.queries):
@@ -1625,8 +1631,7 @@ class LookUp:
         if found.negative:
             found.reason = f'{nameserver} {found.reason}'
         # That a name does not exist is the answer for all its types.
-        is_for_all = found.negative is NameDoesNotExist
-        for each in list(self.led.values()) if is_for_all else [flight]:
+        for each in list(self.led.values()) if found.negative is NameDoesNotExist else [flight]:
             self.end(each, found)
 
     def end(self, flight: Flight, outcome: Outcome) -> None:
@@ -1651,14 +1656,19 @@ class LookUp:
         if self.failing is None:
             return
         # What is remembered says something of the nameserver, not of the name or of this machine.
-        is_fault = bool(failure.cause[1:]) and failure.cause[1] not in LOCAL_ERRNOS
-        if failure.error is ResolverTimeout:
-            is_fault = self.failing.replies[nameserver] == query.replies
+        is_fault = (
+            self.failing.replies[nameserver] == query.replies
+            if failure.error is ResolverTimeout
+            else bool(failure.cause[1:]) and failure.cause[1] not in LOCAL_ERRNOS
+        )
         if is_fault and self.failing.failed(nameserver, self.sockets.poller.loop.time()):
             self.log(
                 logging.WARNING,
                 'nameserver %s %s (%s): for %s s it is asked last',
-                *(nameserver, failure.what, question, FAILING_FOR),
+                nameserver,
+                failure.what,
+                question,
+                FAILING_FOR,
             )
 
     def log(self, level: int, text: str, *args: object) -> None:
@@ -1765,12 +1775,6 @@ class Cache:
                 look_up.led[question.qtype] = flight
         return not look_up.is_over
 
-    def leave(self, look_up: LookUp) -> None:
-        """Takes a look-up out of all flights."""
-        self.abandon(look_up)
-        for flight in look_up.followed.values():
-            del flight.followers[look_up]
-
     def abandon(self, look_up: LookUp) -> None:
         """Ends the flights that a look-up leads, without an outcome: to be entered anew."""
         while look_up.led:
@@ -1836,7 +1840,7 @@ def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
     try:
         timeout, *nameservers = given
         if not 0 <= timeout < math.inf:
-            raise ValueError(f'{timeout!r} is no timeout')
+            raise ValueError(f'{timeout!r} is not a valid timeout')
         return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
     except (TypeError, ValueError, OverflowError) as error:
         raise ResolverError(
@@ -1893,6 +1897,7 @@ class LoopResolver:
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
         if address := to_literal(name, as_given):
             return resolve_literal(as_given, address, qtypes)
+        # The hosts file may have the name as given, which comes before what the search list makes.
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
         asked: list[bytes] = []  # the names that had to be waited for
@@ -1909,7 +1914,7 @@ class LoopResolver:
                 records += outcome.records
                 expires_at = min(expires_at, outcome.expires_at)
                 if fqdn not in answered or outcome.negative is NameDoesNotExist:
-                    answered[fqdn] = outcome
+                    answered[fqdn] = outcome  # that of a type, unless the other has NXDOMAIN
             if fqdn in answered and answered[fqdn].negative is NameDoesNotExist:
                 continue
             if records and not any(map(is_decisive, failures)):
@@ -1935,11 +1940,10 @@ class LoopResolver:
         expires_at: float,
     ) -> None:
         """Remembers records until an answer expires or a file on the way is to be checked again."""
-        now = self.loop.time()
         until = min(expires_at, self.hosts.check_again_at)
         if self.get_nameservers is None:
             until = min(until, self.resolv_conf.check_again_at)
-        if now < until:
+        if self.loop.time() < until:
             keys = [Question(fqdn, each).wire for fqdn in fqdns for each in qtypes]
             used = [key for key in keys if key in self.cache.answers]
             if len(self.cache.shortcuts) >= self.cache.max_size:
@@ -1955,13 +1959,13 @@ class LoopResolver:
         Raises what a hook raised, also one that was called for another look-up.
         """
         outcomes = await self.look_up(fqdn, qtypes, False, asked)
-        while aliases := [qtype for qtype in outcomes if is_alias(outcomes[qtype])]:
-            if any(map(is_decisive, outcomes.values())):
-                break
+        while (aliases := [qtype for qtype in outcomes if is_alias(outcomes[qtype])]) and not any(
+            map(is_decisive, outcomes.values())
+        ):
             # Nearly always both types have the same canonical name, and are asked together.
             canonical = outcomes[aliases[0]].aliases[-1]
             together = [qtype for qtype in aliases if outcomes[qtype].aliases[-1] == canonical]
-            has_records = any(map(is_positive, outcomes.values()))
+            has_records = any(map(is_positive, outcomes.values()))  # of the other type
             ends = await self.look_up(canonical, together, has_records, asked)
             for qtype in together:
                 alias = outcomes.pop(qtype)
@@ -2005,7 +2009,9 @@ class LoopResolver:
                 asked.append(fqdn)
                 await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
         finally:
-            self.cache.leave(look_up)
+            self.cache.abandon(look_up)
+            for flight in look_up.followed.values():
+                del flight.followers[look_up]
         for outcome in look_up.outcomes.values():
             if isinstance(outcome, Raised):
                 try:
@@ -2016,14 +2022,14 @@ class LoopResolver:
         return look_up.outcomes  # type: ignore[return-value]
 
     async def ask_sets(self, look_up: LookUp) -> None:
-        """Puts the questions that a look-up leads to nameservers, a set after another."""
+        """Puts the questions that a look-up leads to nameservers, one set after another."""
         sets: Any = None
         # These are put to all sets. A question that is taken over on the way is not: if it has no
         # answer by then, it is pending again, and put to all sets after this.
-        flights = list(look_up.led.values())
+        from_start = list(look_up.led.values())
         try:
-            has_room = not self.sockets.gate and self.sockets.available() > self.sockets.queued()
-            if not (look_up.has_begun or has_room):
+            is_next = not self.sockets.gate and self.sockets.room() > 0
+            if not (look_up.has_begun or is_next):
                 await self.sockets.pass_gate(look_up)
                 if look_up.is_over:
                     return
@@ -2043,15 +2049,15 @@ class LoopResolver:
                         break
             if look_up.is_asking():
                 look_up.read_all()
-                for flight in flights:
+                for flight in from_start:
                     if flight in look_up.led.values():
                         self.cache.finish(flight, flight.failures)
         except Exception as error:
             for flight in list(look_up.led.values()):
                 self.cache.finish(flight, Raised(error, error.__traceback__))
         finally:
-            # First of all, since the hook may await something as it is closed. This also lets go of
-            # what refers back to the look-up.
+            # Before `aclose`, in which the hook may await something. This also lets go of what
+            # refers back to the look-up.
             for query in list(look_up.queries):
                 look_up.drop(query)
             self.cache.abandon(look_up)
@@ -2065,24 +2071,25 @@ class LoopResolver:
         conf = self.resolv_conf.read(self.loop.time())
         if look_up.transform_fqdn is mix_case and not conf.randomize_case:
             look_up.transform_fqdn = bytes  # which returns what it is given
-        timeout = conf.timeout if self.timeout is None else self.timeout
         nameservers = conf.nameservers
         if conf.rotate:
             first = next(self.rotation) % len(nameservers)
             nameservers = nameservers[first:] + nameservers[:first]
-        for _round in range(conf.attempts):
-            failed = [flight.failures for flight in look_up.led.values() if flight.failures.times]
+        for attempt in range(conf.attempts):
             unasked = [
                 nameserver
                 for nameserver in nameservers
-                if not any(failures.is_exhausted(nameserver) for failures in failed)
+                if not (
+                    attempt
+                    and any(each.failures.is_exhausted(nameserver) for each in look_up.led.values())
+                )
             ]
             while unasked:
                 assert self.failing is not None
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
                 if self.cache.enter(look_up):
-                    await look_up.ask_set(timeout, (nameserver,))
+                    await look_up.ask_set(self.timeout or conf.timeout, (nameserver,))
                 if not look_up.is_asking():
                     return
 
@@ -2111,7 +2118,7 @@ class LoopResolver:
                     f'{label} {given!r}, where an ipaddress object, a tuple of them or None is '
                     f'needed: {error}'
                 ) from error
-            if records:
+            if records and records not in [answer.records for answer in found.values()]:
                 found[qtype] = Answer(records, min([record.expires_at for record in records]))
         return found
 
@@ -2119,8 +2126,9 @@ class LoopResolver:
 def resolve_literal(fqdn: bytes, literal: Address, qtypes: Sequence[int]) -> tuple[Value, ...]:
     if literal.version in [VERSIONS.get(qtype) for qtype in qtypes]:
         return (literal,)
-    what = f'this is an IPv{literal.version} address, which has nothing else'
-    raise NoRecords(f'{describe(fqdn, qtypes)}: {what}')
+    raise NoRecords(
+        f'{describe(fqdn, qtypes)}: an IPv{literal.version} address has no other records'
+    )
 
 
 def Resolver(  # noqa: N802
@@ -2199,8 +2207,9 @@ def Resolver(  # noqa: N802
         try:
             return records or await resolver.resolve(name, qtype, now)
         except FileShortage as error:
-            message = f'{describe(to_fqdn(name), check_types(qtype))}: {error}'
-            raise TemporaryResolverError(message) from error.__cause__
+            raise TemporaryResolverError(
+                f'{describe(to_fqdn(name), check_types(qtype))}: {error}'
+            ) from error.__cause__
 
     def clear_cache() -> None:
         """Empties the cache. A query in flight still answers those that wait for it already."""
@@ -2266,7 +2275,9 @@ async def getaddrinfo(
             )
         except UnicodeError as error:
             if not is_asked:
-                raise socket.gaierror(socket.EAI_NONAME, f'{name!r} is no IP address') from error
+                raise socket.gaierror(
+                    socket.EAI_NONAME, f'{name!r} is not an IP address'
+                ) from error
         except socket.gaierror as error:
             if not is_asked or error.errno != socket.EAI_NONAME:
                 raise
@@ -2289,7 +2300,7 @@ async def getaddrinfo(
     infos = [info for address in found for info in to_infos(address, entries)]
     if not infos:
         raise socket.gaierror(
-            socket.EAI_NONAME, f'{name}: it has no address of the family with a scope id of here'
+            socket.EAI_NONAME, f'{name}: none of its addresses is of use in this family, here'
         )
     six = next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
     if six and len(qtypes) > 1:
@@ -2310,8 +2321,8 @@ def to_infos(
 ) -> Iterable[tuple[Any, ...]]:
     """Yields what getaddrinfo has of an address.
 
-    That is nothing for a scope id that this machine has not, or for a family that was not asked
-    for, which a get_host that ignores the type may give.
+    That is nothing for a scope id that this machine does not have, or for a family that was not
+    asked for, which a get_host that ignores the type may give.
     """
     qtype, family = TYPES.A, socket.AF_INET
     rest: tuple[int, ...] = ()
@@ -2329,8 +2340,7 @@ def find_entries(
     qtype: TYPES, port: Any, kind: int, proto: int, flags: int
 ) -> list[tuple[Any, ...]]:
     """Returns socket type, protocol and port of what the C library has for each address."""
-    flags |= socket.AI_NUMERICHOST
-    infos = socket.getaddrinfo(LOOPBACK[qtype], port, 0, kind, proto, flags)
+    infos = socket.getaddrinfo(LOOPBACK[qtype], port, 0, kind, proto, flags | socket.AI_NUMERICHOST)
     return [(info[1], info[2], info[4][1]) for info in infos]
 
 
@@ -2384,7 +2394,7 @@ exit status: 0 when every name has a record, 1 when one does not exist, 2 for a 
 invalid name or a temporary error; of several the highest
 """
 MORE_THAN_A_NAME = re.compile(  # a URL; an address in brackets, maybe with a port; name and port
-    r'.*://(?:[^/]*@)?([^/:?#]*).*|\[(.*)\](?::\d+)?|([^:]+):\d+'
+    r'.*://(?:[^/]*@)?([^/:?#]+).*|\[(.+)\](?::\d+)?|([^:]+):\d+'
 )
 OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])
 
@@ -2432,7 +2442,7 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
             check_name(name, len(options.names) > 1)
         options.nameservers = [parse_nameserver(word) for word in options.nameserver]
         if options.timeout is not None and not 0 < options.timeout < math.inf:
-            raise ValueError(f'--timeout {options.timeout:g} is no number of seconds')
+            raise ValueError(f'--timeout {options.timeout:g} is not a number of seconds above 0')
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -2441,12 +2451,12 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
 def check_name(name: str, is_one_of_several: bool) -> None:
     """Raises ValueError for what is often taken for a name, saying what to write."""
     if name.startswith('@'):
-        raise ValueError(f'{name} is no name: write --nameserver {name[1:]}')
+        raise ValueError(f'{name} is not a name: write --nameserver {name[1:]}')
     if found := MORE_THAN_A_NAME.fullmatch(name):
-        raise ValueError(f'{name} is more than a name: write {found[1] or found[2] or found[3]}')
+        raise ValueError(f'{name} is more than a name: write {next(filter(None, found.groups()))}')
     if name in OTHER_TYPES or (is_one_of_several and name.upper() in OTHER_TYPES):
         raise ValueError(
-            f'{name} is no type that can be asked for: write one of '
+            f'{name} is not a type that can be asked for: write one of '
             f'{", ".join(TYPES.__members__)}, or {name}. with a final dot if it is a name'
         )
 
@@ -2525,9 +2535,7 @@ def print_name(
         if options.json:
             print(json.dumps({'name': name, 'error': message}))
         print(message, file=sys.stderr)
-    if records:
-        return 0
-    return 1 if all(isinstance(error, DoesNotExist) for error in errors) else 2
+    return 0 if records else 1 if all(isinstance(error, DoesNotExist) for error in errors) else 2
 
 
 def value_to_text(value: Value, qtype: int) -> str:
