@@ -101,13 +101,15 @@ class TYPES(enum.IntEnum):
 
 A, CNAME, SOA, TXT, AAAA = 1, 5, 6, 16, 28  # as plain numbers: enum member access is slow
 QUESTION, RESPONSE = 0, 1  # the QR bit
-RCODES = 'NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'  # RFC 1035 §4.1.1
-NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(len(RCODES))
+NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED = range(6)  # RFC 1035 §4.1.1
+RCODES = [
+    *('NOERROR', 'FORMERR', 'SERVFAIL', 'NXDOMAIN', 'NOTIMP', 'REFUSED'),
+    *(f'rcode {rcode}' for rcode in range(6, 16)),
+]
 IN = 1  # the class of the Internet
 
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_NAME = 255  # octets on the wire, which are two more than in dotted form
-MAX_LABELS = MAX_NAME // 2
 MAX_DATAGRAM = 65535
 MAX_LETTERS = 2 * MAX_NAME  # before encoding: the time of the idna codec is quadratic in them
 MAX_ALIASES = 16
@@ -117,7 +119,7 @@ FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
 MAX_ERROR_REPLIES = 2  # after this many in a look-up, a nameserver is not asked again
 MIN_INTERVAL = 0.01  # seconds between two checks of whether sockets are watched
-MAX_READS = 1000  # at once of one socket, whose buffer holds fewer datagrams
+MAX_READS = 300  # at once of one socket: more than the buffer holds that Linux gives it
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
@@ -423,7 +425,7 @@ def unpack_name(
         offset += 1
         if length > MAX_LABEL:
             target = (length & 0b00111111) << 8 | data[offset]
-            if length < 0b11000000 or pointers == MAX_LABELS:
+            if length < 0b11000000 or pointers == MAX_NAME // 2:  # which is the most labels
                 raise MalformedMessage(
                     f'the label at octet {offset - 1} is of a reserved type, or a pointer too many'
                 )
@@ -508,8 +510,8 @@ def unpack_question(
     data: bytes, offset: int, known: dict[int, bytes]
 ) -> tuple[QuestionRecord, int]:
     name, offset = unpack_name(data, offset, known)
-    fields = QUESTION_TAIL.unpack_from(data, offset)
-    return QuestionRecord(name, *fields), offset + QUESTION_TAIL.size
+    question = QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset))
+    return question, offset + QUESTION_TAIL.size
 
 
 def unpack_record(data: bytes, offset: int, known: dict[int, bytes]) -> tuple[ResourceRecord, int]:
@@ -666,8 +668,7 @@ def read_reply(
     try:
         message = parse(data)
         if rcode not in (NOERROR, NXDOMAIN):
-            text = RCODES[rcode] if rcode < len(RCODES) else f'rcode {rcode}'
-            return Failure(ResponseCodeError, f'answered {text}', rcode)
+            return Failure(ResponseCodeError, f'answered {RCODES[rcode]}', rcode)
         chain, expires_at, rrset = follow_aliases(question, message.an, asked_at)
         if fault := find_fault(chain):
             return Failure(AliasChainTooLong, f'gave {fault}')
@@ -757,7 +758,7 @@ def to_answer(
             length, address_class = ADDRESSES[qtype]
             if len(rdata) != length:
                 what = f'an {TYPES(qtype).name} record of {len(rdata)} octets, not {length}'
-                return Failure(BadAddress, f'gave {what}, for {name_to_text(name)}')
+                return Failure(BadAddress, f'gave {what}, for {name_to_text(name.lower())}')
             values.append(address_class(rdata, record_expires_at))
     return Answer(tuple(values), min([value.expires_at for value in values]), aliases)
 
@@ -843,6 +844,18 @@ class Nameserver(NamedTuple):
         host = f'[{self.host}]' if self.family == socket.AF_INET6 else self.host
         return f'{host}:{self.port}'
 
+    def address(self) -> tuple[str, int] | tuple[str, int, int, int]:
+        """Returns what `connect` takes, which ignores a scope id in the text. Raises OSError."""
+        host, _, scope_id = self.host.partition('%')
+        return (host, self.port, 0, scope_index(scope_id)) if scope_id else (host, self.port)
+
+
+def scope_index(scope_id: str) -> int:
+    """Returns the number of the interface of a scope id. Raises OSError where there is none."""
+    return (
+        int(scope_id) if re.fullmatch('[0-9]{1,9}', scope_id) else socket.if_nametoindex(scope_id)
+    )
+
 
 @functools.lru_cache(maxsize=1000)
 def to_nameserver(ip: object, port: int) -> Nameserver:
@@ -901,8 +914,8 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))
-    unique = tuple(dict.fromkeys(nameservers)) or (to_nameserver('127.0.0.1', 53),)
-    return ResolvConf(unique, **found)
+    nameservers = nameservers or [to_nameserver('127.0.0.1', 53)]
+    return ResolvConf(tuple(dict.fromkeys(nameservers)), **found)
 
 
 FLAGS: dict[str, dict[str, Any]] = {
@@ -1121,13 +1134,7 @@ class Poller:
             self.loop.call_later(self.interval, self.check)
         else:
             self.loop.remove_reader(self.epoll.fileno())
-            self.close()
-
-    def close(self) -> None:
-        """Closes the epoll object, which the loop has forgotten or which is of a closed loop."""
-        if self.epoll is not None:
-            self.epoll.close()
-            self.epoll = None
+            self.epoll = None  # which closes it
 
     def dispatch(self) -> None:
         for fd, _ in self.epoll.poll(0):
@@ -1150,8 +1157,6 @@ class Socket(socket.SocketType):
 
 class Deadline:
     """One timer for the sets that were sent together with the same timeout."""
-
-    __slots__ = ('look_ups', 'timer')
 
     def __init__(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
         self.look_ups: dict[LookUp, None] = {}
@@ -1190,7 +1195,7 @@ class Query:
         sock = Socket(self.nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
         if sock.getblocking():
             sock.setblocking(False)
-        sock.connect(self.nameserver[1:])
+        sock.connect(self.nameserver.address())
         self.fd = sock.fileno()
         poller.watch(self.fd, self)
         self.sock = sock
@@ -1275,7 +1280,7 @@ class Failures:
         """Returns the failures of two record types of one name as one."""
         return dataclasses.replace(
             max(self, other, key=lambda failures: failures.serial),
-            times=self.times | other.times,
+            times=collections.Counter(self.times) | collections.Counter(other.times),
             wrong_case=self.wrong_case | other.wrong_case,
         )
 
@@ -1383,8 +1388,7 @@ class Sockets:
         Sent together they are cheaper, since a nameserver on this machine is woken only once. With
         nothing else under way, they are sent at once.
         """
-        queue = self.under_way if look_up.has_begun else self.beginning
-        queue[look_up] = None
+        (self.under_way if look_up.has_begun else self.beginning)[look_up] = None
         if not self.poller.queries:
             self.flush()
         else:
@@ -1401,8 +1405,11 @@ class Sockets:
 
     def flush_soon(self) -> None:
         """Schedules `flush` for the end of this step, if any look-up waits for it."""
-        is_needed = self.under_way or self.beginning or self.gate or self.outbox
-        if is_needed and not self.is_flush_due and not self.poller.loop.is_closed():
+        if (
+            (self.under_way or self.beginning or self.gate or self.outbox)
+            and not self.is_flush_due
+            and not self.poller.loop.is_closed()
+        ):
             self.is_flush_due = True
             self.poller.loop.call_soon(self.flush)
 
@@ -1485,8 +1492,9 @@ class Sockets:
         self.poller.forget(query.fd)
         query.sock.close()
         query.sock = None
-        most = self.max_sockets
-        self.limit = min(self.limit + 1, most) if self.poller.queries else most
+        self.limit = (
+            min(self.limit + 1, self.max_sockets) if self.poller.queries else self.max_sockets
+        )
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -1699,20 +1707,19 @@ async def recvfrom(
     The sockets are non-blocking. Raises OSError, of the first socket with an error. Cancelled, it
     leaves no reader behind, and no datagram is lost.
     """
-    fds = [sock.fileno() for sock in socks]
+    by_fd = {sock.fileno(): sock for sock in socks}
     while True:
-        readable = asyncio.Event()
+        readable: asyncio.Queue[socket.socket] = asyncio.Queue()
         try:
-            for fd in fds:
-                loop.add_reader(fd, readable.set)
-            await readable.wait()
+            for fd, sock in by_fd.items():
+                loop.add_reader(fd, readable.put_nowait, sock)
+            first = await readable.get()
         finally:
-            for fd in fds:
+            for fd in by_fd:
                 loop.remove_reader(fd)
-        for sock in socks:
-            # There is nothing to read if another reader was quicker, or the checksum was wrong.
-            with contextlib.suppress(BlockingIOError):
-                return sock.recvfrom(max_bytes)
+        # There is nothing to read if another reader was quicker, or the checksum was wrong.
+        with contextlib.suppress(BlockingIOError):
+            return first.recvfrom(max_bytes)
 
 
 # --- Resolver -------------------------------------------------------------------------------------
@@ -1895,8 +1902,12 @@ class LoopResolver:
         is_by_hook = self.get_nameservers is not None
         conf = NO_SEARCH_LIST if is_by_hook else self.resolv_conf.read(now)
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
-        if address := to_literal(name, as_given):
-            return resolve_literal(as_given, address, qtypes)
+        if literal := to_literal(name, as_given):
+            if literal.version in [VERSIONS.get(each) for each in qtypes]:
+                return (literal,)
+            raise NoRecords(
+                f'{describe(as_given, qtypes)}: an IPv{literal.version} address has nothing else'
+            )
         # The hosts file may have the name as given, which comes before what the search list makes.
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
@@ -1945,7 +1956,12 @@ class LoopResolver:
             until = min(until, self.resolv_conf.check_again_at)
         if self.loop.time() < until:
             keys = [Question(fqdn, each).wire for fqdn in fqdns for each in qtypes]
-            used = [key for key in keys if key in self.cache.answers]
+            # An answer that expires earlier was not needed, and is soon gone.
+            used = [
+                key
+                for key in keys
+                if (answer := self.cache.answers.get(key)) and answer.expires_at >= until
+            ]
             if len(self.cache.shortcuts) >= self.cache.max_size:
                 self.cache.shortcuts.clear()
             self.cache.shortcuts[name, qtype] = Shortcut(used, records, until)
@@ -2123,14 +2139,6 @@ class LoopResolver:
         return found
 
 
-def resolve_literal(fqdn: bytes, literal: Address, qtypes: Sequence[int]) -> tuple[Value, ...]:
-    if literal.version in [VERSIONS.get(qtype) for qtype in qtypes]:
-        return (literal,)
-    raise NoRecords(
-        f'{describe(fqdn, qtypes)}: an IPv{literal.version} address has no other records'
-    )
-
-
 def Resolver(  # noqa: N802
     get_host: GetHost | None = None,
     get_nameservers: GetNameservers | None = None,
@@ -2170,8 +2178,7 @@ def Resolver(  # noqa: N802
         raise ValueError('timeout is for resolv.conf: get_nameservers yields its own timeouts')
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f'timeout must be a number of seconds above 0, not {timeout!r}')
-    optional = (hook for hook in (get_host, get_nameservers) if hook is not None)
-    for hook in (*optional, transform_fqdn):
+    for hook in (get_host or mix_case, get_nameservers or mix_case, transform_fqdn):
         if not callable(hook):
             raise TypeError(
                 f'get_host, get_nameservers and transform_fqdn must be functions, not {hook!r}'
@@ -2182,7 +2189,7 @@ def Resolver(  # noqa: N802
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
         for other in list(in_loop):  # a copy: other threads may have loops of their own
             if other.is_closed() and (resolver := in_loop.pop(other, None)):
-                resolver.sockets.poller.close()
+                resolver.sockets.poller.epoll = None  # which closes it
         in_loop[loop] = resolver = LoopResolver(loop, *options)
         return resolver
 
@@ -2284,8 +2291,7 @@ async def getaddrinfo(
     qtypes = FAMILIES.get(family)
     if not qtypes:
         raise socket.gaierror(socket.EAI_FAMILY, f'unsupported address family {family!r}')
-    plain = flags & ~int(socket.AI_ADDRCONFIG | socket.AI_CANONNAME)
-    entries = {qtype: find_entries(qtype, port, type, proto, plain) for qtype in qtypes}
+    entries = {qtype: find_entries(qtype, port, type, proto, flags) for qtype in qtypes}
     now = int(asyncio.get_running_loop().time())
     if flags & socket.AI_ADDRCONFIG:
         configured = tuple(qtype for qtype in qtypes if is_configured(qtype, now))
@@ -2311,11 +2317,6 @@ async def getaddrinfo(
     return infos
 
 
-def scope_index(scope_id: str) -> int:
-    """Returns the number of the interface of a scope id. Raises OSError where there is none."""
-    return int(scope_id) if scope_id.isdigit() else socket.if_nametoindex(scope_id)
-
-
 def to_infos(
     address: Any, entries: dict[TYPES, list[tuple[Any, ...]]]
 ) -> Iterable[tuple[Any, ...]]:
@@ -2326,7 +2327,7 @@ def to_infos(
     """
     qtype, family = TYPES.A, socket.AF_INET
     rest: tuple[int, ...] = ()
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         if address.version == 6:
             qtype, family = TYPES.AAAA, socket.AF_INET6
             rest = 0, scope_index(address.scope_id or '0')
@@ -2340,7 +2341,8 @@ def find_entries(
     qtype: TYPES, port: Any, kind: int, proto: int, flags: int
 ) -> list[tuple[Any, ...]]:
     """Returns socket type, protocol and port of what the C library has for each address."""
-    infos = socket.getaddrinfo(LOOPBACK[qtype], port, 0, kind, proto, flags | socket.AI_NUMERICHOST)
+    plain = flags & ~int(socket.AI_ADDRCONFIG | socket.AI_CANONNAME) | socket.AI_NUMERICHOST
+    infos = socket.getaddrinfo(LOOPBACK[qtype], port, 0, kind, proto, plain)
     return [(info[1], info[2], info[4][1]) for info in infos]
 
 
@@ -2370,7 +2372,7 @@ def has_route(address: str, scope: int, _: int) -> bool:
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Runs `python -m aiodnsresolver`, and returns its exit status."""
+    """Does what the command is asked for, and returns its exit status."""
     options = parse_arguments(args)
     if isinstance(sys.stdout, io.TextIOWrapper):  # pragma: no branch
         sys.stdout.reconfigure(errors='backslashreplace')  # for names beyond its encoding
@@ -2487,14 +2489,14 @@ def resolver_of(options: Any) -> Resolve:
 
 
 async def print_records(options: Any) -> int:
-    """Asks for all names at once, prints in their order, and returns the exit status."""
+    """Asks for all names at once, prints each in its turn, and returns the exit status."""
     if options.verbose:
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.DEBUG)
     resolve = resolver_of(options)
     finding = [find_records(resolve, name, options.qtypes) for name in options.names]
-    found = zip(options.names, await asyncio.gather(*finding), strict=True)
-    return max([print_name(name, *each, options) for name, each in found])
+    found = zip(options.names, [*map(asyncio.ensure_future, finding)], strict=True)
+    return max([print_name(name, *await each, options) for name, each in found])
 
 
 async def find_records(
@@ -2545,9 +2547,16 @@ def value_to_text(value: Value, qtype: int) -> str:
     return text.replace(r'\032', ' ') if qtype == TXT else text
 
 
-if __name__ == '__main__':
+def run() -> None:
+    """Runs the command, which a signal ends without a traceback."""
     import signal
 
-    for number in {signal.SIGINT, getattr(signal, 'SIGPIPE', signal.SIGINT)}:
-        signal.signal(number, signal.SIG_DFL)  # to end without a traceback
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, 'SIGPIPE'):  # pragma: no branch (Windows has none)
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     sys.exit(main())
+
+
+if __name__ == '__main__':
+    run()

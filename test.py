@@ -1654,6 +1654,14 @@ class TestResolvConf:
     def test_empty_file_gives_the_defaults(self):
         assert m.parse_resolv_conf([]) == ((m.to_nameserver('127.0.0.1', 53),), (), 1, 0.5, 5, False, True, True)
 
+    def test_scope_id_becomes_the_number_of_an_interface(self):  # since connect ignores one in the text
+        loopback = socket.if_nametoindex('lo')
+        assert m.to_nameserver('fe80::1%lo', 53).address() == ('fe80::1', 53, 0, loopback)
+        assert m.to_nameserver('fe80::1%7', 53).address() == ('fe80::1', 53, 0, 7)
+        assert m.to_nameserver('::1', 53).address() == ('::1', 53)
+        with pytest.raises(OSError, match='interface|device'):
+            m.to_nameserver('fe80::1%nosuch', 53).address()
+
     def test_nameserver_is_shown_with_its_scope_id(self):
         found = [str(m.to_nameserver(ip, 53)) for ip in ('192.0.2.1', '::1', 'fe80::1%lo')]
         assert found == ['192.0.2.1:53', '[::1]:53', '[fe80::1%lo]:53']
@@ -1971,6 +1979,16 @@ class TestRecvfrom:
 
         run(scenario(), loop_factory)
 
+    async def test_first_datagram_is_returned_whatever_the_order_of_the_sockets(self):
+        (one, to_one), (other, to_other) = pairs = [udp_pair(), udp_pair()]
+        waiting = asyncio.ensure_future(recvfrom(asyncio.get_running_loop(), iter([one, other]), 512))
+        await asyncio.sleep(0)
+        to_other.send(b'first')
+        to_one.send(b'second')
+        assert (await waiting)[0] == b'first'
+        for sock in itertools.chain(*pairs):
+            sock.close()
+
     async def test_datagram_that_comes_with_a_cancellation_is_not_lost(self):
         loop = asyncio.get_running_loop()
         receiver, sender = udp_pair()
@@ -2077,6 +2095,8 @@ class TestPoller:
         assert epoll.polls in ([0], [0, 0])  # none of which waits
         for fd in held:
             os.close(fd)
+        await asyncio.sleep(2)
+        epoll.close()
 
     async def test_poller_that_cannot_watch_is_not_left_in_the_loop(self, clock, monkeypatch):
         monkeypatch.setattr(m, 'new_epoll', lambda: FakeEpoll(registering=raises(errno.ENOSPC)))
@@ -2489,7 +2509,7 @@ class TestLookUps:
         assert server.types == [28, 16, 5]
 
     @cases('ip', {
-        'IPv4': '127.0.0.1', 'IPv6': '::1', 'IPv6 with a scope id': f'::1%{socket.if_nametoindex("lo")}',
+        'IPv4': '127.0.0.1', 'IPv6': '::1', 'IPv6 with a scope id': '::1%lo',
         'IPv4 as an object': ipaddress.ip_address('127.0.0.1'), 'IPv6 as an object': ipaddress.ip_address('::1'),
     })  # fmt: skip
     async def test_nameservers_of_both_families_are_asked(self, nameserver, ip):
@@ -2626,6 +2646,12 @@ class TestLookUps:
         _, resolve = resolving(lambda query: [spoil(query.to_wire()[:2] + b'\x80\5' + bytes(8)), 0.1, a('192.0.2.1')(query)])
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert now() == 1000.1
+
+    @cases('reply_, rcode', {'REFUSED': (refused, 5), 'FORMERR': (formerr, 1)})
+    async def test_error_has_the_response_code(self, nameserver, reply_, rcode):
+        with pytest.raises(m.ResponseCodeError) as caught:
+            await resolver_for(nameserver(reply_))[0]('www.example.com', TYPES.A)
+        assert caught.value.rcode == rcode
 
     async def test_error_tells_what_each_nameserver_did(self, nameserver):
         one, two, three = nameserver(silence), nameserver(servfail), nameserver(silence)
@@ -2932,6 +2958,10 @@ class TestHooks:
             await resolve('www.example.com', qtype)
         assert [qtype.name for _, qtype in get_host.asked] == ['A', 'A', 'A']
 
+    async def test_get_host_that_ignores_the_type_is_believed_once(self, clock):
+        resolve, _ = Resolver(get_host=Hosts(ipaddress.ip_address('192.0.2.1')))
+        assert texts(await resolve('www.example.com', (TYPES.AAAA, TYPES.A))) == ['192.0.2.1']
+
     @cases('found, expected', {
         'address': (ipaddress.ip_address('192.0.2.1'), ['192.0.2.1']),
         'address that expires': (IPv4AddressExpiresAt('192.0.2.1', 5), ['192.0.2.1']),
@@ -3136,7 +3166,7 @@ class TestSpecialNames:
             (address,) = await resolve(name, qtype)
             assert (address, address.expires_at) == (ipaddress.ip_address(name.removesuffix('.')), math.inf)
         for name, qtype in (('192.0.2.1', TYPES.AAAA), ('::1', TYPES.A), ('::1', TYPES.TXT)):
-            with pytest.raises(m.NoRecords, match=r'an IPv\d address has no other records'):
+            with pytest.raises(m.NoRecords, match=r'an IPv\d address has nothing else'):
                 await resolve(name, qtype)
 
     async def test_scope_id_of_a_literal_keeps_its_case(self, clock):
@@ -3387,6 +3417,9 @@ class TestSearchList:
             assert texts(await resolve('db', qtype)) == ['192.0.2.1']
             with pytest.raises(m.ResponseCodeError, match='^other A'):
                 await resolve('other', qtype)
+
+    def test_nothing_asked_is_not_all_refused(self):
+        assert not m.Failures().all_refused()
 
     @pytest.mark.parametrize('reply_', [formerr, silence, lame])
     async def test_single_label_that_fails_otherwise_ends_the_search(self, nameserver, reply_):
@@ -3756,6 +3789,21 @@ class TestShortcuts:
             await asyncio.sleep(0.5)
             await resolve('x', TYPES.A)
         assert server.names == ['x', 'x.a.example']
+
+    async def test_answer_that_a_repeated_name_does_not_need_may_expire(self, nameserver):
+        known = {'db': by_type(a('192.0.2.1', ttl=600), a('2001:db8::1', ttl=600))}
+        with system(nameserver(zone(known, reply(authority=[SOA_TTL_300], rcode=3))), search='zone.example') as resolve:
+            await resolve('db', TYPES.AAAA)  # of the name in the search list, this type expires first
+            await asyncio.sleep(5)
+            await resolve('db', TYPES.A)
+            await asyncio.sleep(54.5)
+            for _ in range(2):
+                assert len(await resolve('db', BOTH)) == 2
+            await asyncio.sleep(0.7)
+            other = asyncio.ensure_future(resolve('db', TYPES.AAAA))
+            await asyncio.sleep(0)
+            assert len(await resolve('db', BOTH)) == 2
+            await other
 
     async def test_expired_alias_to_nothing_is_followed_again(self, nameserver):
         known = {'db.lan.example': '192.0.2.1', 'new.example': '192.0.2.2', 'db.zone.example': alias('old.example', ttl=1)}
@@ -5207,6 +5255,11 @@ class TestGetaddrinfo:
         error = await error_of_getaddrinfo(resolver_for(nameserver())[0], 'fe80::1%nosuch', 80)
         assert error.errno == socket.EAI_NONAME
 
+    @pytest.mark.parametrize('scope_id', ['nosuch', '\xb2', 'a\0b', '9' * 11, '9' * 5000])
+    async def test_scope_id_of_the_hosts_file_that_makes_no_sense_is_an_error(self, nameserver, scope_id):
+        with system(nameserver(), hosts=f'fe80::1%{scope_id} x.example') as resolve:
+            assert (await error_of_getaddrinfo(resolve, 'x.example', 80)).errno == socket.EAI_NONAME
+
     async def test_both_families_are_asked_for_in_one_look_up_without_a_task(self, resolving, monkeypatch):
         monkeypatch.setattr(m, 'has_route', lambda *_: True)
         server, resolve = resolving(after(0.1, by_type(a('192.0.2.1', '192.0.2.2'), a('2001:db8::1'))))
@@ -5524,6 +5577,19 @@ class TestCommand:
         done = subprocess.run(call, stdout=sender, stderr=subprocess.PIPE, cwd=HERE, timeout=30)
         os.close(sender)
         assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b'')  # 141 in a shell
+
+    @cases(
+        'heard, set_',
+        {'heard': (signal.default_int_handler, [signal.SIGINT, signal.SIGPIPE]), 'ignored': (signal.SIG_IGN, [signal.SIGPIPE])},
+    )
+    def test_signals_end_it_unless_ignored(self, monkeypatch, heard, set_):
+        changed = []
+        monkeypatch.setattr(signal, 'getsignal', lambda _: heard)
+        monkeypatch.setattr(signal, 'signal', lambda number, handler: changed.append((number, handler)))
+        monkeypatch.setattr(m, 'main', lambda: 1)
+        with pytest.raises(SystemExit, match='1'):
+            m.run()
+        assert changed == [(number, signal.SIG_DFL) for number in set_]
 
     def test_calls_in_this_process(self, nsd, capfd):
         assert m.main(['www.zone.example', 'A', '--nameserver', f'127.0.0.1:{nsd[1]}', '--timeout', '5']) == 0
