@@ -125,9 +125,8 @@ MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
 HEADER = struct.Struct('!HHHHHH')  # ID, flags, and the number of records in each of four sections
-HEADER_SIZE = HEADER.size
 QUERY_HEADER = HEADER.pack(0, 0x0100, 1, 0, 0, 0)[2:]  # after the ID: RD, and one question
-QUESTION_POINTER = bytes((0b11000000, HEADER_SIZE))  # to the name in the question
+QUESTION_POINTER = bytes((0b11000000, HEADER.size))  # to the name in the question
 QUESTION_TAIL = struct.Struct('!HH')  # type and class
 RECORD_TAIL = struct.Struct('!HHIH')  # type, class, TTL, length of the data
 
@@ -292,8 +291,6 @@ ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets of an addr
     AAAA: (16, IPv6AddressExpiresAt),
 }
 VERSIONS = {A: 4, AAAA: 6}  # of the Internet Protocol
-
-
 PLAIN_TYPES: dict[type, Callable[[Any, float], Value]] = {
     ipaddress.IPv4Address: IPv4AddressExpiresAt,
     ipaddress.IPv6Address: IPv6AddressExpiresAt,
@@ -490,7 +487,7 @@ def parse(data: bytes) -> Message:
     """
     known: dict[int, bytes] = {}
     sections: list[Any] = []
-    offset = HEADER_SIZE
+    offset = HEADER.size
     try:
         qid, flags, *counts = HEADER.unpack_from(data)
         for count in counts:
@@ -575,9 +572,13 @@ class Answer:
 
     def joined_to(self, alias: Answer) -> Answer:
         """Returns this answer to an alias as one to the name that has the alias."""
-        records: tuple[Any, ...] = self.records
         return Answer(
-            tuple([type(each)(each, min(each.expires_at, alias.expires_at)) for each in records]),
+            tuple(
+                [
+                    type(each)(each, min(each.expires_at, alias.expires_at))  # type: ignore[arg-type]
+                    for each in self.records
+                ]
+            ),
             min(self.expires_at, alias.expires_at),
             alias.aliases + self.aliases,
             self.negative,
@@ -600,9 +601,8 @@ def mix_case(fqdn: bytes) -> bytes:
     A reply has the question of its query, so a forger has to guess the case as well.
     """
     # All letters at once, as one integer of which random bits are flipped.
-    flips = int.from_bytes(fqdn.translate(CASE_BITS), 'big')
-    flips &= int.from_bytes(os.urandom(len(fqdn)), 'big')
-    return (int.from_bytes(fqdn, 'big') ^ flips).to_bytes(len(fqdn), 'big')
+    flips = int.from_bytes(fqdn.translate(CASE_BITS)) & int.from_bytes(os.urandom(len(fqdn)))
+    return (int.from_bytes(fqdn) ^ flips).to_bytes(len(fqdn))
 
 
 def spell(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
@@ -633,18 +633,18 @@ def is_reply(query: bytes, data: bytes) -> bool:
     ID, QR and opcode match, and there is one question, equal byte for byte. Or there is none and an
     error rcode: some nameservers send a bare header for REFUSED, SERVFAIL or FORMERR.
     """
-    if len(data) < HEADER_SIZE or data[:2] != query[:2] or data[2] & 0b11111000 != 0b10000000:
+    if len(data) < HEADER.size or data[:2] != query[:2] or data[2] & 0b11111000 != 0b10000000:
         return False
     if data[4:6] == query[4:6]:
-        return data.startswith(query[HEADER_SIZE:], HEADER_SIZE)
+        return data.startswith(query[HEADER.size :], HEADER.size)
     return data[4:6] == b'\0\0' and data[3] & 0b1111 not in (NOERROR, NXDOMAIN)
 
 
 def is_reply_in_another_case(query: bytes, data: bytes) -> bool:
     """Tells whether a datagram would be a reply, but for the case of letters in its question."""
-    asked, given = query[HEADER_SIZE:], data[HEADER_SIZE : len(query)]
+    asked, given = query[HEADER.size :], data[HEADER.size : len(query)]
     is_other_case = asked != given and asked.lower() == given.lower()
-    return is_other_case and is_reply(query, data[:HEADER_SIZE] + asked)
+    return is_other_case and is_reply(query, data[: HEADER.size] + asked)
 
 
 def read_reply(
@@ -798,8 +798,8 @@ def read_negative(
         expires_at = asked_at  # not cached
     else:
         minimum = int.from_bytes(soa.rdata[-4:], 'big')
-        ends = to_expires_at(soa.ttl, asked_at), to_expires_at(minimum, asked_at)
-        expires_at = min(expires_at, *ends, asked_at + MAX_NEGATIVE_TTL)
+        ttls = soa.ttl, minimum, MAX_NEGATIVE_TTL
+        expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
     return Answer((), expires_at, aliases, negative, reason)
 
 
@@ -866,8 +866,9 @@ def to_nameserver(ip: object, port: int) -> Nameserver:
     scope_id = str(address).partition('%')[2]
     if not re.fullmatch('[0-9]{1,9}|(?![0-9]+$)[!-~]+', scope_id or '0'):
         raise ValueError(f'{scope_id!r} is not a valid scope id')
-    families = {4: socket.AF_INET, 6: socket.AF_INET6}
-    return Nameserver(families[address.version], str(address), port)
+    return Nameserver(
+        socket.AF_INET if address.version == 4 else socket.AF_INET6, str(address), port
+    )
 
 
 class ResolvConf(NamedTuple):
@@ -1315,8 +1316,8 @@ class Failures:
         return error
 
 
-def show_aliases(aliases: Iterable[bytes]) -> str:
-    return f' (an alias: {" → ".join(map(name_to_text, aliases))})'
+def show_aliases(aliases: Sequence[bytes]) -> str:
+    return f' (an alias: {" → ".join(map(name_to_text, aliases))})' if aliases else ''
 
 
 class Raised(NamedTuple):
@@ -1579,9 +1580,8 @@ class LookUp:
     async def ask_set(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout = timeout
-        flights = list(self.led.values())
-        if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
-            flights.sort(key=lambda flight: sum(flight.failures.times.values()))
+        # With fewer sockets than queries, the question that had fewer tries comes first.
+        flights = sorted(self.led.values(), key=lambda flight: sum(flight.failures.times.values()))
         is_time_up = False
         try:
             for flight in flights:
@@ -1863,10 +1863,11 @@ def does_not_exist(
     answer = answered[as_given]
     assert answer.negative is not None
     what = 'does not exist' if answer.negative is NameDoesNotExist else 'has no such record'
-    via = show_aliases(answer.aliases) if answer.aliases else ''
     others = ', '.join(name_to_text(fqdn) for fqdn in answered if fqdn != as_given)
     nor = f'; also tried, by the search list: {others}' if others else ''
-    return answer.negative(f'{describe(as_given, qtypes)}{via}: {what}: {answer.reason}{nor}')
+    return answer.negative(
+        f'{describe(as_given, qtypes)}{show_aliases(answer.aliases)}: {what}: {answer.reason}{nor}'
+    )
 
 
 class LoopResolver:
@@ -1955,12 +1956,11 @@ class LoopResolver:
         if self.get_nameservers is None:
             until = min(until, self.resolv_conf.check_again_at)
         if self.loop.time() < until:
-            keys = [Question(fqdn, each).wire for fqdn in fqdns for each in qtypes]
             # An answer that expires earlier was not needed, and is soon gone.
             used = [
-                key
-                for key in keys
-                if (answer := self.cache.answers.get(key)) and answer.expires_at >= until
+                question.wire
+                for question in [Question(fqdn, each) for fqdn in fqdns for each in qtypes]
+                if (answer := self.cache.answers.get(question.wire)) and answer.expires_at >= until
             ]
             if len(self.cache.shortcuts) >= self.cache.max_size:
                 self.cache.shortcuts.clear()
@@ -1984,9 +1984,8 @@ class LoopResolver:
             has_records = any(map(is_positive, outcomes.values()))  # of the other type
             ends = await self.look_up(canonical, together, has_records, asked)
             for qtype in together:
-                alias = outcomes.pop(qtype)
+                alias: Any = outcomes.pop(qtype)
                 if end := ends.get(qtype):
-                    assert isinstance(alias, Answer)
                     outcomes[qtype] = end.joined_to(alias)
                     if fault := find_fault([fqdn, *outcomes[qtype].aliases]):
                         raise AliasChainTooLong(
