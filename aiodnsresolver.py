@@ -1981,8 +1981,9 @@ class LoopResolver:
             # Nearly always both types have the same canonical name, and are asked together.
             canonical = outcomes[aliases[0]].aliases[-1]
             together = [qtype for qtype in aliases if outcomes[qtype].aliases[-1] == canonical]
-            has_records = any(map(is_positive, outcomes.values()))  # of the other type
-            ends = await self.look_up(canonical, together, has_records, asked)
+            ends = await self.look_up(
+                canonical, together, any(map(is_positive, outcomes.values())), asked
+            )
             for qtype in together:
                 alias: Any = outcomes.pop(qtype)
                 if end := ends.get(qtype):
@@ -2086,10 +2087,8 @@ class LoopResolver:
         conf = self.resolv_conf.read(self.loop.time())
         if look_up.transform_fqdn is mix_case and not conf.randomize_case:
             look_up.transform_fqdn = bytes  # which returns what it is given
-        nameservers = conf.nameservers
-        if conf.rotate:
-            first = next(self.rotation) % len(nameservers)
-            nameservers = nameservers[first:] + nameservers[:first]
+        first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
+        nameservers = conf.nameservers[first:] + conf.nameservers[:first]
         for attempt in range(conf.attempts):
             unasked = [
                 nameserver
