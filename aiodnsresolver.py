@@ -119,7 +119,7 @@ FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
 MAX_ERROR_REPLIES = 2  # after this many in a look-up, a nameserver is not asked again
 MIN_INTERVAL = 0.01  # seconds between two checks of whether sockets are watched
-MAX_READS = 300  # at once of one socket: more than the buffer holds that Linux gives it
+MAX_READS = 32  # at once of one socket, so that a flood does not hold the loop for long
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
