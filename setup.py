@@ -1,3 +1,11 @@
+import pathlib
+import re
+
 import setuptools
 
-setuptools.setup()
+# The package index shows the README, but relative links lead nowhere there: of these the text stays.
+readme = pathlib.Path(__file__).with_name('README.md').read_text(encoding='utf-8')
+setuptools.setup(
+    long_description=re.sub(r'!?\[([^]]*)\]\((?!https?:)[^)]*\)', r'\1', readme),
+    long_description_content_type='text/markdown',
+)
