@@ -3,7 +3,7 @@ import re
 
 import setuptools
 
-# The package index shows the README, but relative links lead nowhere there: of these the text stays.
+# On the package index the relative links of the README lead nowhere: of these the text stays.
 readme = pathlib.Path(__file__).with_name('README.md').read_text(encoding='utf-8')
 setuptools.setup(
     long_description=re.sub(r'!?\[([^]]*)\]\((?!https?:)[^)]*\)', r'\1', readme),
