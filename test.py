@@ -2192,6 +2192,17 @@ class TestSockets:
         assert [type(result) for result in results] == [m.ResolverTimeout, tuple, tuple]
         assert sets.called_at == [1000, 1000, 1001]
 
+    async def test_hook_is_not_called_while_a_look_up_under_way_needs_the_room(self, nameserver):
+        silent, good = nameserver(silence), nameserver(a('192.0.2.1'))
+        sets = Sets((1, good.at), first=[(0.1, silent.at), 0.1, (1, good.at)], second=[(1, silent.at)])
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets, max_sockets=1)
+        tasks = [asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'second')]
+        await asyncio.sleep(0.3)  # the second has the socket, and the first waits for it
+        await resolve('third.example', TYPES.A)
+        assert sets.called_at == pytest.approx([1000, 1000.1, 1001.1])
+        await asyncio.wait(tasks)
+        assert type(tasks[1].exception()) is m.ResolverTimeout
+
     @cases('name, sent', {
         'an alias': ('www.example', ['www.example', 'other.example']),
         'the search list': ('www', ['www.a.example', 'www.b.example']),
