@@ -1216,7 +1216,7 @@ class Query:
             if found := read_reply(self.flight.question, self.wire, data, self.flight.asked_at):
                 self.look_up.take(self, found)
             elif is_reply_in_another_case(self.wire, data):
-                self.flight.failures.wrong_case[self.nameserver] = None
+                self.flight.ensure_failures().wrong_case[self.nameserver] = None
         self.look_up.sockets.poller.rearm(self.fd)
 
 
@@ -1506,7 +1506,11 @@ class Flight:
     leader: LookUp
     asked_at: float = math.inf  # when the first query was about to be sent
     followers: dict[LookUp, None] = dataclasses.field(default_factory=dict)
-    failures: Failures = dataclasses.field(default_factory=Failures)  # of the leader
+    failures: Failures | None = None  # of the leader; most have none
+
+    def ensure_failures(self) -> Failures:
+        self.failures = self.failures or Failures()
+        return self.failures
 
 
 class LookUp:
@@ -1580,8 +1584,9 @@ class LookUp:
     async def ask_set(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout = timeout
-        # With fewer sockets than queries, the question that had fewer tries comes first.
-        flights = sorted(self.led.values(), key=lambda flight: sum(flight.failures.times.values()))
+        flights = list(self.led.values())
+        if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
+            flights.sort(key=lambda flight: sum(flight.ensure_failures().times.values()))
         is_time_up = False
         try:
             for flight in flights:
@@ -1654,11 +1659,11 @@ class LookUp:
         self.drop(query)
         self.record_failure(query, failure)
         if not issubclass(failure.error, TemporaryResolverError):
-            self.end(query.flight, query.flight.failures)
+            self.end(query.flight, query.flight.ensure_failures())
 
     def record_failure(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
-        query.flight.failures.add(nameserver, failure)
+        query.flight.ensure_failures().add(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
         if self.failing is None:
@@ -2067,7 +2072,7 @@ class LoopResolver:
                 look_up.read_all()
                 for flight in from_start:
                     if flight in look_up.led.values():
-                        self.cache.finish(flight, flight.failures)
+                        self.cache.finish(flight, flight.ensure_failures())
         except Exception as error:
             for flight in list(look_up.led.values()):
                 self.cache.finish(flight, Raised(error, error.__traceback__))
@@ -2089,14 +2094,12 @@ class LoopResolver:
             look_up.transform_fqdn = bytes  # which returns what it is given
         first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
         nameservers = conf.nameservers[first:] + conf.nameservers[:first]
-        for attempt in range(conf.attempts):
+        for _round in range(conf.attempts):
+            failed = [flight.failures for flight in look_up.led.values() if flight.failures]
             unasked = [
                 nameserver
                 for nameserver in nameservers
-                if not (
-                    attempt
-                    and any(each.failures.is_exhausted(nameserver) for each in look_up.led.values())
-                )
+                if not any(failures.is_exhausted(nameserver) for failures in failed)
             ]
             while unasked:
                 assert self.failing is not None
