@@ -1568,8 +1568,7 @@ class LookUp:
             self.wake()
 
     def wake(self, is_time_up: bool = False) -> None:
-        is_closed = self.sockets.poller.loop.is_closed()
-        if self.woken is not None and not self.woken.done() and not is_closed:
+        if self.woken is not None and not self.woken.done():
             self.woken.set_result(is_time_up)
 
     def sleep(self) -> asyncio.Future[bool]:
@@ -1614,6 +1613,7 @@ class LookUp:
 
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
+        self.woken = None
         if self.deadline is not None:
             self.deadline.remove(self)
             self.deadline = None
@@ -1798,7 +1798,7 @@ class Cache:
                 del follower.followed[flight.question.qtype]
                 follower.pending.append(flight.question)
                 follower.has_begun |= look_up.has_begun  # so that its place in the queue is kept
-                if not follower.led:
+                if not (follower.led or self.loop.is_closed()):
                     follower.wake()
 
     def finish(self, flight: Flight, outcome: Outcome) -> None:
@@ -1997,7 +1997,9 @@ class LoopResolver:
                         raise AliasChainTooLong(
                             f'{describe(fqdn, [qtype])}: the nameservers gave {fault}'
                         )
-        return {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
+        if len(outcomes) > 1:  # in the order that the types are given in
+            outcomes = {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
+        return outcomes
 
     async def look_up(
         self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, asked: list[bytes]
