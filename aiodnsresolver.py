@@ -422,7 +422,7 @@ def unpack_name(
         offset += 1
         if length > MAX_LABEL:
             target = (length & 0b00111111) << 8 | data[offset]
-            if length < 0b11000000 or pointers == MAX_NAME // 2:  # which is the most labels
+            if length < 0b11000000 or pointers == MAX_NAME // 2:  # as many as labels
                 raise MalformedMessage(
                     f'the label at octet {offset - 1} is of a reserved type, or a pointer too many'
                 )
@@ -572,13 +572,9 @@ class Answer:
 
     def joined_to(self, alias: Answer) -> Answer:
         """Returns this answer to an alias as one to the name that has the alias."""
+        records: tuple[Any, ...] = self.records
         return Answer(
-            tuple(
-                [
-                    type(each)(each, min(each.expires_at, alias.expires_at))  # type: ignore[arg-type]
-                    for each in self.records
-                ]
-            ),
+            tuple([type(each)(each, min(each.expires_at, alias.expires_at)) for each in records]),
             min(self.expires_at, alias.expires_at),
             alias.aliases + self.aliases,
             self.negative,
@@ -740,8 +736,8 @@ def find_fault(chain: Sequence[bytes]) -> str:
 
 
 def to_expires_at(ttl: int, asked_at: float) -> float:
-    is_negative = ttl >= 1 << 31  # as a signed number; RFC 2181 §8
-    return asked_at + (0 if is_negative else min(ttl, MAX_TTL))
+    has_top_bit = ttl >= 1 << 31  # which makes it count as 0, RFC 2181 §8
+    return asked_at + (0 if has_top_bit else min(ttl, MAX_TTL))
 
 
 def to_answer(
@@ -797,7 +793,7 @@ def read_negative(
     if not soa or flags & TC:
         expires_at = asked_at  # not cached
     else:
-        minimum = int.from_bytes(soa.rdata[-4:], 'big')
+        minimum = int.from_bytes(soa.rdata[-4:])
         ttls = soa.ttl, minimum, MAX_NEGATIVE_TTL
         expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
     return Answer((), expires_at, aliases, negative, reason)
@@ -954,11 +950,7 @@ class SystemFile(Generic[T]):
     cannot be read has no lines. Contents with a false `reload` are never read again.
     """
 
-    def __init__(
-        self,
-        path: str,
-        parse_lines: Callable[[Iterable[str]], T],
-    ) -> None:
+    def __init__(self, path: str, parse_lines: Callable[[Iterable[str]], T]) -> None:
         self.path = path
         self.parse_lines = parse_lines
         self.check_again_at = -math.inf
@@ -1256,15 +1248,13 @@ class Failures:
 
     def is_exhausted(self, nameserver: Nameserver) -> bool:
         """Tells whether a nameserver sent so many error replies that it is asked no more."""
-        return (
-            sum(
-                count
-                for (asked, failure), count in self.times.items()
-                # An OSError is an error of a socket or a timeout.
-                if asked == nameserver and not issubclass(failure.error, OSError)
-            )
-            >= MAX_ERROR_REPLIES
+        replies = sum(
+            count
+            for (asked, failure), count in self.times.items()
+            # An OSError is an error of a socket or a timeout.
+            if asked == nameserver and not issubclass(failure.error, OSError)
         )
+        return replies >= MAX_ERROR_REPLIES
 
     def all_refused(self) -> bool:
         return {failure.rcode for _, failure in self.times} in (
@@ -1546,7 +1536,7 @@ class LookUp:
         self.finish = finish
         self.questions = questions
         self.has_records = has_records  # of one record type
-        self.has_begun = has_begun  # see "Strategy": it comes before look-ups that have not
+        self.has_begun = has_begun  # as above: it comes before look-ups that have not
         self.pending = list(questions)
         self.led: dict[TYPES, Flight] = {}
         self.followed: dict[TYPES, Flight] = {}
@@ -2132,7 +2122,7 @@ class LoopResolver:
             values = given if isinstance(given, (tuple, list)) else [given]
             try:
                 records = tuple([to_value(value, now) for value in values if value is not None])
-            except TypeError as error:
+            except TypeError as error:  # of what a hook gave: a file has addresses alone
                 raise ResolverError(
                     f'{label} {given!r}, where an ipaddress object, a tuple of them or None is '
                     f'needed: {error}'
@@ -2181,6 +2171,7 @@ def Resolver(  # noqa: N802
         raise ValueError('timeout is for resolv.conf: get_nameservers yields its own timeouts')
     if timeout is not None and not 0 < timeout < math.inf:
         raise ValueError(f'timeout must be a number of seconds above 0, not {timeout!r}')
+    # A function stands for a hook that is not given.
     for hook in (get_host or mix_case, get_nameservers or mix_case, transform_fqdn):
         if not callable(hook):
             raise TypeError(
@@ -2497,9 +2488,9 @@ async def print_records(options: Any) -> int:
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.DEBUG)
     resolve = resolver_of(options)
-    finding = [find_records(resolve, name, options.qtypes) for name in options.names]
-    found = zip(options.names, [*map(asyncio.ensure_future, finding)], strict=True)
-    return max([print_name(name, *await each, options) for name, each in found])
+    found = [asyncio.gather(find_records(resolve, name, options.qtypes)) for name in options.names]
+    pairs = zip(options.names, found, strict=True)
+    return max([print_name(name, *(await each)[0], options) for name, each in pairs])
 
 
 async def find_records(

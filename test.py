@@ -2084,6 +2084,20 @@ class TestPoller:
         assert texts(await resolve('db.example', TYPES.A)) == ['192.0.2.1']
         assert len(checks) <= 102  # one every 0.01 s while the socket is open, which is for a second
 
+    async def test_flood_at_a_socket_is_read_in_portions(self, nameserver, monkeypatch):
+        reads, dispatch = [], m.Poller.dispatch
+
+        class CountingSocket(m.Socket):
+            def recv(self, size):
+                reads[-1] += 1
+                return super().recv(size)
+
+        monkeypatch.setattr(m, 'Socket', CountingSocket)
+        monkeypatch.setattr(m.Poller, 'dispatch', lambda poller: (reads.append(0), dispatch(poller)))
+        resolve = asking((1, nameserver(lambda query: [*[b'junk'] * 100, a('192.0.2.1')(query)]).at))
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert reads == [32, 32, 32, 5]
+
     async def test_socket_held_open_by_a_fork_is_reported_once_at_most(self, nameserver, monkeypatch):
         epoll, held = FakeEpoll(), []
         monkeypatch.setattr(m, 'new_epoll', lambda: epoll)
