@@ -2828,7 +2828,7 @@ class TestLookUps:
             await asyncio.sleep(0)
         one.send_at_once(bad_address)
         two.send_at_once(servfail)
-        with pytest.raises(m.BadAddress, match='3 octets, not 4, for '):
+        with pytest.raises(m.BadAddress, match='3 octets, not 4, for www.example.com$'):
             await looking
 
     async def test_datagram_after_a_wrong_checksum_is_read(self, nameserver, fake_sockets):
@@ -3442,6 +3442,12 @@ class TestSearchList:
             assert texts(await resolve('db', qtype)) == ['192.0.2.1']
             with pytest.raises(m.ResponseCodeError, match='^other A'):
                 await resolve('other', qtype)
+
+    def test_failures_of_two_types_are_counted_as_often_as_the_more_frequent(self):
+        at, timed_out = m.to_nameserver('192.0.2.1', 53), m.Failure(m.ResolverTimeout, 'timed out after 0.5 s')
+        often, seldom = m.Failures({(at, timed_out): 5}, last=timed_out), m.Failures({(at, timed_out): 1}, last=timed_out)
+        for merged in often.merged_with(seldom), seldom.merged_with(often):
+            assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(merged.error(b'db', BOTH, False))
 
     def test_nothing_asked_is_not_all_refused(self):
         assert not m.Failures().all_refused()
@@ -5297,6 +5303,13 @@ class TestGetaddrinfo:
             (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('192.0.2.2', 443)),
         ]
         assert server.times == [1000, 1000]
+
+    def test_flags_of_names_do_not_matter_for_a_service(self, monkeypatch):  # AI_ADDRCONFIG fails where a family is not configured
+        of_c = unittest.mock.Mock(return_value=[(0, 1, 6, '', ('::1', 80, 0, 0))])
+        monkeypatch.setattr(socket, 'getaddrinfo', of_c)
+        flags = socket.AI_ADDRCONFIG | socket.AI_CANONNAME | socket.AI_NUMERICSERV
+        assert m.find_entries.__wrapped__(TYPES.AAAA, 80, 1, 0, flags) == [(1, 6, 80)]
+        of_c.assert_called_once_with('::1', 80, 0, 1, 0, socket.AI_NUMERICSERV | socket.AI_NUMERICHOST)
 
     @cases('family, asked', {'IPv4': (socket.AF_INET, [1]), 'IPv6': (socket.AF_INET6, [28]), 'both': (socket.AF_UNSPEC, [28, 1])})
     async def test_family_decides_what_is_asked_for(self, resolving, family, asked):
