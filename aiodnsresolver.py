@@ -1081,10 +1081,10 @@ READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESH
 
 
 class Poller:
-    """Calls `read` of a query when its socket is readable.
+    """Calls `read` of a query when its socket is readable, `expire` of a look-up at its deadline.
 
-    The loop knows of one epoll object, from the first `watch` to the first check that finds nothing
-    watched. The checks are one timeout apart: to stop after each look-up would take more time.
+    The loop knows of one epoll object and one timer. Both are there from the first `watch` to the
+    first `check` that finds nothing to wait for: to stop after each look-up would take more time.
     Where the system has no epoll, the loop watches each socket.
     """
 
@@ -1092,7 +1092,10 @@ class Poller:
         self.loop = loop
         self.epoll: Any = None
         self.queries: dict[int, Query] = {}  # by the file descriptor of their open socket
-        self.interval = MIN_INTERVAL  # of the checks: the timeout of the last query
+        self.deadlines: dict[LookUp, float] = {}  # when the sets that are under way expire
+        self.timer: Any = None
+        self.check_at = -math.inf  # when the timer calls `check`
+        self.interval = MIN_INTERVAL  # to the next check if there is no deadline: the last timeout
 
     def watch(self, fd: int, query: Query) -> None:
         """Calls `query.read` once, when the socket is readable.
@@ -1106,8 +1109,9 @@ class Poller:
             if self.epoll is None:
                 epoll = new_epoll()  # which is closed where the next line raises
                 self.loop.add_reader(epoll.fileno(), self.dispatch)
-                self.loop.call_later(self.interval, self.check)
                 self.epoll = epoll
+                now = self.loop.time()
+                self.set_timer(now + self.interval, now)
             self.epoll.register(fd, READABLE_ONCE)
         self.queries[fd] = query
 
@@ -1122,10 +1126,32 @@ class Poller:
         if new_epoll is None and not self.loop.is_closed():
             self.loop.remove_reader(fd)
 
+    def start_clock(self, look_up: LookUp, now: float) -> None:
+        """Gives a look-up its deadline, one timeout from now."""
+        self.deadlines[look_up] = now + look_up.timeout
+        self.set_timer(self.deadlines[look_up], now)
+
+    def set_timer(self, when: float, now: float) -> None:
+        """Has `check` called at a time of the loop's clock, or earlier."""
+        if when < self.check_at:
+            self.timer.cancel()
+        elif now < self.check_at:  # else there is none, it is late, or its clock was replaced
+            return
+        self.check_at = when
+        self.timer = self.loop.call_at(when, self.check)
+
     def check(self) -> None:
-        if self.queries:
-            self.loop.call_later(self.interval, self.check)
-        else:
+        """Expires the sets whose deadline has come, and sets the timer for the next one."""
+        self.timer.cancel()  # which is not the one that calls this, where that one was late
+        self.check_at = -math.inf
+        now = self.loop.time()
+        for look_up in [each for each, deadline in self.deadlines.items() if deadline <= now]:
+            del self.deadlines[look_up]
+            look_up.read_all()
+            look_up.wake(is_time_up=True)
+        if self.queries or self.deadlines:
+            self.set_timer(min(self.deadlines.values(), default=now + self.interval), now)
+        elif self.epoll is not None:
             self.loop.remove_reader(self.epoll.fileno())
             self.epoll = None  # which closes it
 
@@ -1146,24 +1172,6 @@ class Socket(socket.SocketType):
 
     __slots__ = ()
     __del__ = socket.SocketType.close
-
-
-class Deadline:
-    """One timer for the sets that were sent together with the same timeout."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        self.look_ups: dict[LookUp, None] = {}
-        self.timer = loop.call_at(when, self.expire)
-
-    def expire(self) -> None:
-        for look_up in list(self.look_ups):
-            look_up.read_all()
-            look_up.wake(is_time_up=True)
-
-    def remove(self, look_up: LookUp) -> None:
-        del self.look_ups[look_up]
-        if not self.look_ups:
-            self.timer.cancel()
 
 
 class Query:
@@ -1448,18 +1456,13 @@ class Sockets:
     def send(self) -> None:
         """Sends what is open. In a shortage of buffers the rest waits until a socket is closed."""
         now = self.poller.loop.time()
-        deadlines: dict[float, Deadline] = {}  # of the sets that are sent together, by timeout
         outbox, self.outbox = self.outbox, []
         for i, query in enumerate(outbox):
             if query.sock is None:
                 continue  # closed meanwhile: its look-up has an answer, or is over
             look_up = query.look_up
-            if look_up.deadline is None:  # the time of the set starts
-                timeout = look_up.timeout
-                if timeout not in deadlines:
-                    deadlines[timeout] = Deadline(self.poller.loop, now + timeout)
-                look_up.deadline = deadlines[timeout]
-                look_up.deadline.look_ups[look_up] = None
+            if look_up not in self.poller.deadlines:  # the time of the set starts
+                self.poller.start_clock(look_up, now)
             query.flight.asked_at = min(query.flight.asked_at, now)
             try:
                 query.sock.send(query.wire)
@@ -1517,7 +1520,6 @@ class LookUp:
 
     is_over = False
     timeout = 0.0  # of the set under way, in seconds
-    deadline: Deadline | None = None  # of the set under way, from its first send
     woken: asyncio.Future[bool] | None = None  # what this look-up awaits
 
     def __init__(
@@ -1604,9 +1606,7 @@ class LookUp:
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
         self.woken = None
-        if self.deadline is not None:
-            self.deadline.remove(self)
-            self.deadline = None
+        self.sockets.poller.deadlines.pop(self, None)
         for query in list(self.in_set):
             if query.is_sent:
                 self.sockets.spare[query] = None

@@ -149,8 +149,8 @@ def readers_of(loop):
     return set(loop._selector.get_map()) if hasattr(loop, '_selector') else set()
 
 
-def timers_of(loop):
-    return [handle for handle in loop._scheduled if not handle.cancelled()]
+def timers_of(loop, *callbacks):
+    return [handle for handle in loop._scheduled if not handle.cancelled() and handle._callback in (callbacks or [handle._callback])]
 
 
 @contextlib.contextmanager
@@ -2048,6 +2048,8 @@ class TestPoller:
     def test_look_ups_leave_nothing_in_the_loop(self, monkeypatch, loop_factory, new_epoll):
         monkeypatch.setattr(m, 'new_epoll', new_epoll)
 
+        gc.collect()
+
         async def scenario():
             descriptors = descriptors_now()
             server, silent = Scripted('127.0.0.1', [first_then(wrong_case, a('192.0.2.1'))]), Scripted('127.0.0.1', [silence])
@@ -2070,6 +2072,29 @@ class TestPoller:
         assert (len(readers_of(loop) - readers), len(timers_of(loop))) == (1, 1)
         await asyncio.sleep(0.1)
         assert (readers_of(loop), timers_of(loop)) == (readers, [])
+
+    async def test_late_deadline_is_not_put_off_by_the_next_look_up(self, clock, nameserver):
+        resolve = asking((0.5, nameserver(silence).at))
+        first = asyncio.ensure_future(resolve('first.example', TYPES.A))
+        await asyncio.sleep(0)
+        second = asyncio.ensure_future(resolve('second.example', TYPES.A))
+        await asyncio.sleep(0)
+        clock.now += 0.6  # a long step: the second query is sent before the timer of the first is called
+        await asyncio.wait([first])
+        assert (now(), len(timers_of(asyncio.get_running_loop()))) == (1000.6, 1)
+        await asyncio.wait([second])
+        assert now() == 1001.1
+        assert [type(look_up.exception()) for look_up in (first, second)] == [m.ResolverTimeout] * 2
+
+    async def test_timer_that_was_lost_with_its_clock_is_set_again(self, nameserver, monkeypatch):
+        resolve, loop = asking((0.5, nameserver(a('192.0.2.1'), silence).at)), asyncio.get_running_loop()
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, 'call_at', lambda when, *_: asyncio.TimerHandle(when, print, (), loop))  # which it does not call
+            await resolve('www.example.com', TYPES.A)
+        await asyncio.sleep(0.6)
+        with pytest.raises(m.ResolverTimeout):
+            await resolve('db.example', TYPES.A)
+        assert now() == 1001.1
 
     async def test_zero_timeout_does_not_make_it_check_all_the_time(self, nameserver, monkeypatch):
         checks, check = [], m.Poller.check
@@ -4980,9 +5005,11 @@ def check_invariants(resolver):
             or sockets.outbox
         )
         active = [query for query in look_up.in_set if query.is_sent]
-        assert not active or look_up in look_up.deadline.look_ups
+        assert not active or look_up in poller.deadlines or look_up.woken.done()
         spare = [query for query in look_up.queries if query not in look_up.in_set]
         assert all(query in sockets.spare for query in spare)
+    assert poller.check_at <= min(poller.deadlines.values(), default=math.inf)
+    assert len(timers_of(poller.loop, poller.check)) <= 1
     assert set(sockets.spare) <= open_
     queue = sockets.under_way or sockets.beginning
     if queue and not sockets.is_flush_due:
