@@ -1577,7 +1577,9 @@ class LookUp:
         self.timeout = timeout
         flights = list(self.led.values())
         if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
-            flights.sort(key=lambda flight: sum(flight.ensure_failures().times.values()))
+            flights.sort(
+                key=lambda flight: sum(flight.failures.times.values() if flight.failures else ())
+            )
         is_time_up = False
         try:
             for flight in flights:
@@ -1821,20 +1823,25 @@ class Resolve(Protocol):
     def __call__(self, name: str, qtype: Any, /) -> Awaitable[tuple[Any, ...]]: ...
 
 
+ASKABLE: dict[Any, tuple[TYPES, ...]] = {  # what `resolve` takes -> record types; 1 is TYPES.A
+    **{qtype: (qtype,) for qtype in TYPES},
+    **{(qtype,): (qtype,) for qtype in (TYPES.A, TYPES.AAAA)},
+    **{
+        both: tuple(dict.fromkeys(both))
+        for both in itertools.product((TYPES.A, TYPES.AAAA), repeat=2)
+    },
+}
+
+
 def check_types(qtype: Any) -> tuple[TYPES, ...]:
     """Returns the record types that are asked for. Raises ValueError."""
-    if type(qtype) is TYPES:
-        return (qtype,)
-    with contextlib.suppress(ValueError, TypeError):
-        if not isinstance(qtype, tuple):
-            return (TYPES(qtype),)
-        qtypes = tuple(dict.fromkeys(map(TYPES, qtype)))
-        if qtypes and set(qtypes) <= ADDRESSES.keys():
-            return qtypes
-    raise ValueError(
-        f'{qtype!r} is not a supported record type: use TYPES.{", TYPES.".join(TYPES.__members__)} '
-        'or a tuple of A and AAAA'
-    )
+    try:
+        return ASKABLE[qtype]
+    except (KeyError, TypeError):
+        raise ValueError(
+            f'{qtype!r} is not a supported record type: use '
+            f'TYPES.{", TYPES.".join(TYPES.__members__)} or a tuple of A and AAAA'
+        ) from None
 
 
 def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
