@@ -782,21 +782,19 @@ def read_negative(
 
     Failure: the reply is truncated or lame.
     """
-    negative: type[DoesNotExist] = NameDoesNotExist
-    reason = 'answered NXDOMAIN'
+    outcome: tuple[type[DoesNotExist], str] = NameDoesNotExist, 'answered NXDOMAIN'
     if flags & 0b1111 == NOERROR:
         if flags & TC:
             return Failure(TemporaryResolverError, 'gave a truncated reply that holds no record')
         if not soa and not flags & (AA | RA):
             return Failure(TemporaryResolverError, 'is neither authoritative nor recursive (lame)')
-        negative, reason = NoRecords, 'answered with no such record'
+        outcome = NoRecords, 'answered with no such record'
     if not soa or flags & TC:
         expires_at = asked_at  # not cached
     else:
-        minimum = int.from_bytes(soa.rdata[-4:])
-        ttls = soa.ttl, minimum, MAX_NEGATIVE_TTL
+        ttls = soa.ttl, int.from_bytes(soa.rdata[-4:]), MAX_NEGATIVE_TTL  # the second: MINIMUM
         expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
-    return Answer((), expires_at, aliases, negative, reason)
+    return Answer((), expires_at, aliases, *outcome)
 
 
 def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
@@ -1110,8 +1108,7 @@ class Poller:
                 epoll = new_epoll()  # which is closed where the next line raises
                 self.loop.add_reader(epoll.fileno(), self.dispatch)
                 self.epoll = epoll
-                now = self.loop.time()
-                self.set_timer(now + self.interval, now)
+                self.set_timer(self.loop.time() + self.interval)
             self.epoll.register(fd, READABLE_ONCE)
         self.queries[fd] = query
 
@@ -1129,13 +1126,13 @@ class Poller:
     def start_clock(self, look_up: LookUp, now: float) -> None:
         """Gives a look-up its deadline, one timeout from now."""
         self.deadlines[look_up] = now + look_up.timeout
-        self.set_timer(self.deadlines[look_up], now)
+        self.set_timer(self.deadlines[look_up])
 
-    def set_timer(self, when: float, now: float) -> None:
+    def set_timer(self, when: float) -> None:
         """Has `check` called at a time of the loop's clock, or earlier."""
         if when < self.check_at:
             self.timer.cancel()
-        elif now < self.check_at:  # else there is none, it is late, or its clock was replaced
+        elif self.loop.time() < self.check_at:  # else there is none, or it is late or lost
             return
         self.check_at = when
         self.timer = self.loop.call_at(when, self.check)
@@ -1150,7 +1147,7 @@ class Poller:
             look_up.read_all()
             look_up.wake(is_time_up=True)
         if self.queries or self.deadlines:
-            self.set_timer(min(self.deadlines.values(), default=now + self.interval), now)
+            self.set_timer(min(self.deadlines.values(), default=now + self.interval))
         elif self.epoll is not None:
             self.loop.remove_reader(self.epoll.fileno())
             self.epoll = None  # which closes it
@@ -1479,12 +1476,10 @@ class Sockets:
             if logger.isEnabledFor(logging.DEBUG):
                 look_up.log(logging.DEBUG, '%s: asked %s', query.flight.question, query.nameserver)
 
-    def close(self, query: Query) -> None:
-        if query.sock is None:
-            return
+    def close(self, query: Query, sock: Socket) -> None:
         self.spare.pop(query, None)
         self.poller.forget(query.fd)
-        query.sock.close()
+        sock.close()
         query.sock = None
         self.limit = (
             min(self.limit + 1, self.max_sockets) if self.poller.queries else self.max_sockets
@@ -1689,7 +1684,8 @@ class LookUp:
         """Closes a query, and wakes the look-up after the last of its set."""
         self.in_set.pop(query, None)
         self.queries.pop(query, None)
-        self.sockets.close(query)
+        if query.sock is not None:
+            self.sockets.close(query, query.sock)
         self.sockets.flush_soon()
         if not self.in_set:
             self.wake()
@@ -1892,7 +1888,7 @@ class LoopResolver:
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
         self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf)
-        self.failing = FailingNameservers() if get_nameservers is None else None
+        self.failing = FailingNameservers()
         self.rotation = itertools.count()
         self.sockets = Sockets(Poller(loop), max_sockets)
         self.cache = Cache(loop, max_cache_size)
@@ -1902,8 +1898,7 @@ class LoopResolver:
         if not isinstance(name, str):
             raise TypeError(f'name must be a str, not {name!r}')
         qtypes = check_types(qtype)
-        is_by_hook = self.get_nameservers is not None
-        conf = NO_SEARCH_LIST if is_by_hook else self.resolv_conf.read(now)
+        conf = NO_SEARCH_LIST if self.get_nameservers else self.resolv_conf.read(now)
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
         if literal := to_literal(name, as_given):
             if literal.version in [VERSIONS.get(each) for each in qtypes]:
@@ -1941,7 +1936,7 @@ class LoopResolver:
                 if b'.' in fqdn or not failed[1].all_refused():
                     break
         if failed:
-            raise failed[1].error(failed[0], qtypes, is_by_hook)
+            raise failed[1].error(failed[0], qtypes, self.get_nameservers is not None)
         raise does_not_exist(answered, as_given, qtypes)
 
     def make_shortcut(
@@ -1954,9 +1949,8 @@ class LoopResolver:
         expires_at: float,
     ) -> None:
         """Remembers records until an answer expires or a file on the way is to be checked again."""
-        until = min(expires_at, self.hosts.check_again_at)
-        if self.get_nameservers is None:
-            until = min(until, self.resolv_conf.check_again_at)
+        files: list[Any] = [self.hosts, *([] if self.get_nameservers else [self.resolv_conf])]
+        until = min(expires_at, *[file.check_again_at for file in files])
         if self.loop.time() < until:
             # An answer that expires earlier was not needed, and is soon gone.
             used = [
@@ -2017,7 +2011,7 @@ class LoopResolver:
         questions = [Question(fqdn, qtype, packed) for qtype in qtypes]
         look_up = LookUp(
             self.sockets,
-            self.failing,
+            self.failing if self.get_nameservers is None else None,
             self.transform_fqdn,
             self.cache.finish,
             questions,
@@ -2101,7 +2095,6 @@ class LoopResolver:
                 if not any(failures.is_exhausted(nameserver) for failures in failed)
             ]
             while unasked:
-                assert self.failing is not None
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
                 if self.cache.enter(look_up):
