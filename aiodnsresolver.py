@@ -1251,15 +1251,13 @@ class Failures:
         if count or len(self.times) < MAX_FAILURES:
             self.times[nameserver, failure] = count + 1
 
-    def is_exhausted(self, nameserver: Nameserver) -> bool:
-        """Tells whether a nameserver sent so many error replies that it is asked no more."""
-        replies = sum(
+    def error_replies(self, nameserver: Nameserver) -> int:
+        return sum(
             count
             for (asked, failure), count in self.times.items()
             # An OSError is an error of a socket or a timeout.
             if asked == nameserver and not issubclass(failure.error, OSError)
         )
-        return replies >= MAX_ERROR_REPLIES
 
     def all_refused(self) -> bool:
         return {failure.rcode for _, failure in self.times} in (
@@ -1562,6 +1560,14 @@ class LookUp:
         """Returns what to await until `wake`; its result is whether the time of the set is up."""
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
+
+    def has_exhausted(self, nameserver: Nameserver) -> bool:
+        """Tells whether a nameserver is asked no more: it sent too many error replies."""
+        return any(
+            flight.failures is not None
+            and flight.failures.error_replies(nameserver) >= MAX_ERROR_REPLIES
+            for flight in self.led.values()
+        )
 
     def is_asking(self) -> bool:
         """Tells whether there is a question to put to another set."""
@@ -2088,16 +2094,11 @@ class LoopResolver:
         first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
         nameservers = conf.nameservers[first:] + conf.nameservers[:first]
         for _round in range(conf.attempts):
-            failed = [flight.failures for flight in look_up.led.values() if flight.failures]
-            unasked = [
-                nameserver
-                for nameserver in nameservers
-                if not any(failures.is_exhausted(nameserver) for failures in failed)
-            ]
+            unasked = list(nameservers)
             while unasked:
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
-                if self.cache.enter(look_up):
+                if self.cache.enter(look_up) and not look_up.has_exhausted(nameserver):
                     await look_up.ask_set(self.timeout or conf.timeout, (nameserver,))
                 if not look_up.is_asking():
                     return
