@@ -1,14 +1,12 @@
 """Measures aiodnsresolver beside what else asyncio programs look names up with, on loopback, on Linux, by root.
 
 An NSD of our own, on the last core, has a wildcard zone. All are given it by a resolv.conf, as in a service: in a mount namespace, so
-that no other program sees it. Only async_dns and the floor, which read no such file, get its address. Each measurement runs in a
-process of its own, with all its threads on the first core; the peers take turns, another of them being first in each round, and medians
-are shown. A round that was slow, by a loop of plain Python that is timed before and after, is run again, up to two more times. Answers
-are checked after the clock has stopped; what is wrong or missing counts as an error, CPU and latencies are for each right one, and who
-has errors has no ratio. "queries" are those that NSD counts for a look-up, "spread" is how far the middle half of the rounds is apart,
-"ratio" is to the first line of the row. However many look-ups are in flight, aiodnsresolver has at most 256 sockets open, its default,
-which shows in its memory too, and getaddrinfo as many threads as asyncio gives it. In the row of a dead nameserver the first look-up, by
-which some find out, is not counted.
+that no other program sees it. The floor, which reads no such file, gets its address. Each measurement runs in a process of its own, with
+all its threads on the first core; the peers take turns, another being first in each round, and medians are shown. One that was slow, by
+a loop of plain Python that is timed before and after, is made again, up to two more times. Answers are checked after the clock has
+stopped; what is wrong or missing is an error, CPU and latencies are for each right one, and a peer with errors has no ratio. "spread" is
+how far the middle half of the rounds is apart, "ratio" is to the first line of the row. aiodnsresolver has at most 256 sockets open, its
+default, getaddrinfo as many threads as asyncio gives it. In the row of a dead nameserver the first look-up does not count.
 """
 
 import argparse
@@ -17,87 +15,33 @@ import collections
 import concurrent.futures
 import contextlib
 import ctypes
-import functools
 import gc
-import importlib
 import importlib.metadata
 import multiprocessing
 import os
 import pathlib
-import platform
 import re
 import resource
 import select
-import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, NamedTuple
+import timeit
 
-TIMEOUT, TRIES = 2, 5
-LIMIT = 120  # seconds for the look-ups of a measurement
 ADDRESS, ADDRESS_6 = '127.9.9.9', '2001:db8::9'  # of every name of the zone
 NAME = 'host-{}.service.example.com'
-ALIASES = ''.join(f'chain{i} 0 CNAME chain{i + 1}\n' for i in range(1, 5))
-ZONE = f'$TTL 3600\n@ SOA ns mail 1 3600 600 86400 60\n@ NS ns\n* A {ADDRESS}\n* AAAA {ADDRESS_6}\n{ALIASES}'
-CLONE_NEWNS = 0x20000  # of <sched.h>, for a mount namespace
+ZONE = f'$TTL 3600\n@ SOA ns mail 1 3600 600 86400 60\n@ NS ns\n* A {ADDRESS}\n* AAAA {ADDRESS_6}\n'
 GOOD, DEAD = '127.8.15.53', '127.8.15.54'  # nameservers, at port 53, the only one that a resolv.conf can name
-RESOLV_CONF = f'nameserver {GOOD}\noptions timeout:{TIMEOUT} attempts:{TRIES}\n'
-OURS, PUBLISHED, THREADS, FLOOR = 'aiodnsresolver', 'aiodnsresolver 0.0.157', 'getaddrinfo in threads', 'floor'
+RESOLV_CONF = f'nameserver {GOOD}\noptions timeout:2 attempts:5\n'
+OURS, PUBLISHED, SURFACE = 'aiodnsresolver', 'aiodnsresolver 0.0.157', 'getaddrinfo of aiodnsresolver'
+THREADS, FLOOR, CACHE = 'getaddrinfo in threads', 'floor', 200_000
+CALIBRATION = timeit.Timer('sum(i * i for i in range(100_000))', timer=time.process_time)
 
 
-# --- The peers: each makes a function of a name ----------------------------------------------------------------------------------------
-
-
-def ours(both=False, **options):
-    import aiodnsresolver
-
-    (resolve, _), types = aiodnsresolver.Resolver(**options), aiodnsresolver.TYPES
-    qtype = (types.A, types.AAAA) if both else types.A
-    return lambda name: resolve(name, qtype)
-
-
-def published(both=False):
-    import aiodnsresolver
-
-    (resolve, _), types = aiodnsresolver.Resolver(), aiodnsresolver.TYPES
-    if both:
-        return lambda name: asyncio.gather(resolve(name, types.A), resolve(name, types.AAAA))
-    return lambda name: resolve(name, types.A)
-
-
-def aiodns(both=False):
-    import aiodns
-
-    resolver = aiodns.DNSResolver()
-    if both:
-        return lambda name: resolver.getaddrinfo(name, socket.AF_UNSPEC, type=socket.SOCK_STREAM)
-    return lambda name: resolver.query_dns(name, 'A')
-
-
-def dnspython(both=False):
-    import dns.asyncresolver
-
-    resolver = dns.asyncresolver.Resolver()
-    resolver.cache, resolver.lifetime = dns.resolver.LRUCache(1_000_000), TIMEOUT * TRIES
-    if both:
-        return lambda name: asyncio.gather(*(resolver.resolve(name, qtype, search=False) for qtype in ('A', 'AAAA')))
-    return lambda name: resolver.resolve(name, 'A', search=False)
-
-
-def async_dns():
-    import async_dns.core
-    import async_dns.resolver
-
-    client, address = async_dns.resolver.DNSClient(TIMEOUT * TRIES), async_dns.core.Address.parse(f'{GOOD}:53')
-    return lambda name: client.query(name, async_dns.core.types.A, address)
-
-
-def getaddrinfo(both=False):
-    loop, family = asyncio.get_running_loop(), socket.AF_UNSPEC if both else socket.AF_INET
-    return lambda name: loop.getaddrinfo(name, None, family=family, type=socket.SOCK_STREAM)
+# --- The peers: as in timeit, a setup, and what is timed for IPv4 and for both families ------------------------------------------------
 
 
 def floor():
@@ -122,18 +66,28 @@ def floor():
     return ask
 
 
+STREAM = 'type=socket.SOCK_STREAM'
 PEERS = {
-    OURS: ours,
-    'aiodns': aiodns,
-    'dnspython': dnspython,
-    'async_dns': async_dns,
-    PUBLISHED: published,  # from another directory, that comes first
-    THREADS: getaddrinfo,
-    FLOOR: floor,
+    OURS: ('from aiodnsresolver import *; r, _ = Resolver(max_cache_size=CACHE)', 'r(name, TYPES.A)', 'r(name, (TYPES.A, TYPES.AAAA))'),
+    'aiodns': ('import aiodns; r = aiodns.DNSResolver()', 'r.query_dns(name, "A")', f'r.getaddrinfo(name, socket.AF_UNSPEC, {STREAM})'),
+    'dnspython': (
+        'import dns.asyncresolver as m; r = m.Resolver(); r.cache, r.lifetime = m.dns.resolver.LRUCache(CACHE), 10',
+        'r.resolve(name, "A", search=False)',
+        'gather(r.resolve(name, "A", search=False), r.resolve(name, "AAAA", search=False))',
+    ),
+    PUBLISHED: ('from aiodnsresolver import *; r, _ = Resolver()', 'r(name, TYPES.A)', 'gather(r(name, TYPES.A), r(name, TYPES.AAAA))'),
+    SURFACE: ('from aiodnsresolver import *; r, _ = Resolver()', '', f'getaddrinfo(r, name, 80, {STREAM})'),
+    THREADS: ('r = asyncio.get_running_loop().getaddrinfo', f'r(name, 80, family=socket.AF_INET, {STREAM})', f'r(name, 80, {STREAM})'),
+    FLOOR: ('ask = floor()', 'ask(name)'),
 }
-THREADLESS = [peer for peer in PEERS if peer != THREADS]
-RESOLVERS = [peer for peer in THREADLESS if peer != FLOOR]
-CACHING = [peer for peer in RESOLVERS if peer != 'async_dns']
+CACHING = [OURS, 'aiodns', 'dnspython', PUBLISHED]
+
+
+def start(peer, both=False):
+    setup, *timed = PEERS[peer]
+    names = {**globals(), 'gather': asyncio.gather}
+    exec(setup, names)
+    return eval(f'lambda name: {timed[both]}', names)
 
 
 def is_right(answer, both=False):
@@ -145,112 +99,80 @@ def is_right(answer, both=False):
     return ADDRESS in text and (not both or ADDRESS_6 in text)
 
 
-# --- The measurements, each in a process of its own; "asked" is how many look-ups there were in all ------------------------------------
+# --- The measurements, each in a process of its own ------------------------------------------------------------------------------------
 
 
 async def look_all_up(look_up, names, in_flight, both=False):
-    waiting, answers, latencies = iter(names), [], []
+    waiting, found = iter(names), []
 
     async def worker():
         for name in waiting:
             began = time.perf_counter()
             try:
-                answers.append(await look_up(name))
+                answer = await look_up(name)
             except Exception as error:
-                answers.append(error)
-            latencies.append(time.perf_counter() - began)
+                answer = error
+            found.append((time.perf_counter() - began, answer))
 
     cpu, wall = time.process_time(), time.perf_counter()
     workers = [asyncio.ensure_future(worker()) for _ in range(min(in_flight, len(names)))]
-    await asyncio.wait(workers, timeout=LIMIT)  # the floor waits for ever for a datagram that was lost
+    await asyncio.wait(workers, timeout=120)  # the floor waits for ever for a datagram that was lost
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    times = sorted(latency for answer, latency in zip(answers, latencies, strict=True) if is_right(answer, both))
-    result = {'per second': len(times) / wall, 'errors': len(names) - len(times)}
-    if not times:
-        return result
-    centiles = {f'p{percent} ms': times[len(times) * percent // 100] * 1e3 for percent in (50, 99)}
-    return {**result, 'CPU µs': cpu / len(times) * 1e6, **centiles}
+    times = [latency for latency, answer in found if is_right(answer, both)]
+    each = {'CPU µs': cpu / len(times) * 1e6, 'p50 ms': statistics.median(times) * 1e3} if times else {}
+    return {'per second': len(times) / wall, 'errors': len(names) - len(times), **each}
 
 
-async def uncached(make, in_flight, total, warm_up=100, name=NAME, **options):
-    look_up, names = make(**options), [name.format(i) for i in range(warm_up + total)]
+async def uncached(peer, total, in_flight, warm_up=100, both=False):
+    look_up, names = start(peer, both), [NAME.format(i) for i in range(warm_up + total)]
     if warm_up:
         await look_all_up(look_up, names[:warm_up], min(in_flight, 100))
-    return {**await look_all_up(look_up, names[warm_up:], in_flight, **options), 'asked': len(names)}
+    return await look_all_up(look_up, names[warm_up:], in_flight, both)
 
 
-async def surface(make, total):
-    """What `getaddrinfo` costs more than `resolve`, for a cached name of both families."""
-    import aiodnsresolver
-
-    resolve, _ = aiodnsresolver.Resolver()
-    name, families, times = NAME.format(0), (aiodnsresolver.TYPES.AAAA, aiodnsresolver.TYPES.A), []
-    for call in (lambda: resolve(name, families), lambda: aiodnsresolver.getaddrinfo(resolve, name, 80, type=socket.SOCK_STREAM)):
-        answer = await call()
-        began = time.process_time()
-        for _ in range(total):
-            answer = await call()
-        times.append((time.process_time() - began) / total * 1e6)
-    return {'CPU µs': times[1] - times[0], 'errors': 0 if is_right(answer, both=True) else total, 'asked': total}
-
-
-async def imported(make):
-    """The CPU time of an import after that of asyncio, with compiled files."""
-    began = time.process_time()
-    importlib.import_module({aiodns: 'aiodns', dnspython: 'dns.asyncresolver'}.get(make, 'aiodnsresolver'))
-    return {'CPU µs': (time.process_time() - began) * 1e6, 'errors': 0, 'asked': 1}
-
-
-async def cached(make, total):
-    look_up, name = make(), NAME.format(0)
+async def cached(peer, total, both=False):
+    look_up, name = start(peer, both), NAME.format(0)
     await look_up(name)
     cpu, wall = time.process_time(), time.perf_counter()
     answers = [await look_up(name) for _ in range(total)]
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    right = sum(map(is_right, answers))
-    return {'per second': right / wall, 'CPU µs': cpu / total * 1e6, 'errors': total - right, 'asked': total + 1}
+    right = sum(is_right(answer, both) for answer in answers)
+    return {'per second': right / wall, 'CPU µs': cpu / total * 1e6, 'errors': total - right}
+
+
+async def imported(peer):
+    """The CPU time of an import after that of asyncio, with compiled files."""
+    began = time.process_time()
+    exec(PEERS[peer][0].partition(';')[0])
+    return {'CPU µs': (time.process_time() - began) * 1e6, 'errors': 0}
 
 
 def resident():
+    gc.collect()
     return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
 
 
-async def kept(make, total):
-    look_up = make(**({'max_cache_size': total} if make is ours else {}))
-    await look_all_up(look_up, [f'warm-{NAME}'.format(i) for i in range(200)], 100)
-    gc.collect()
-    before, errors = resident(), 0
-    for start in range(0, total, 1000):
-        result = await look_all_up(look_up, [NAME.format(i) for i in range(start, start + 1000)], 100)
-        errors += result['errors']
-    gc.collect()
-    used, began = resident() - before, time.perf_counter()
-    gc.collect()
-    return {'bytes': used / total, 'full gc ms': (time.perf_counter() - began) * 1e3, 'errors': errors, 'asked': total + 200}
-
-
-async def waited_for(make, total):
-    look_up = make()
-    gc.collect()
+async def kept(peer, total):
+    look_up, errors = start(peer), 0
+    await look_all_up(look_up, [f'warm-{i}.example.com' for i in range(200)], 100)
     before = resident()
+    for first in range(0, total, 1000):
+        errors += (await look_all_up(look_up, [NAME.format(i) for i in range(first, first + 1000)], 100))['errors']
+    return {'bytes': (resident() - before) / total, 'errors': errors}
+
+
+async def waited_for(peer, total):
+    look_up, before = start(peer), resident()
     tasks = [asyncio.ensure_future(look_up(NAME.format(i))) for i in range(total)]
-    await asyncio.sleep(0.5)
-    result = {'bytes': (resident() - before) / total, 'errors': sum(task.done() for task in tasks), 'asked': total}
+    done, _ = await asyncio.wait(tasks, timeout=0.5)
+    result = {'bytes': (resident() - before) / total, 'errors': len(done)}
     for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.wait(tasks)
     return result
 
 
-class Row(NamedTuple):
-    name: str
-    measurement: Any
-    peers: list
-    measure: str  # that the spread and the ratios are of
-    options: dict
-    resolv_conf: str = RESOLV_CONF
-
-
+Row = collections.namedtuple('Row', 'name measurement peers main options resolv_conf', defaults=[RESOLV_CONF])
 ONE, HUNDRED, THOUSAND, MANY = (f'uncached, {in_flight:,} in flight' for in_flight in (1, 100, 1000, 10_000))
 BOTH, BURST, KEPT = 'both families, 100 in flight', 'burst of {:,}, ulimit -n 1024', 'memory, {:,} names cached'
 
@@ -258,153 +180,102 @@ BOTH, BURST, KEPT = 'both families, 100 in flight', 'burst of {:,}, ulimit -n 10
 def rows(few):
     """All rows, with a fraction of the look-ups."""
     for name, in_flight, total in ((ONE, 1, 2000), (HUNDRED, 100, 6000), (THOUSAND, 1000, 10_000), (MANY, 10_000, 20_000)):
-        peers = list(PEERS) if in_flight <= 100 else THREADLESS
+        peers = [*CACHING, *([THREADS] if in_flight <= 100 else []), FLOOR]
         yield Row(name, uncached, peers, 'CPU µs', {'in_flight': in_flight, 'total': total // few})
-    peers = [OURS, 'aiodns', 'dnspython', PUBLISHED, THREADS]
-    yield Row(BOTH, uncached, peers, 'CPU µs', {'in_flight': 100, 'total': 6000 // few, 'both': True})
-    yield Row('getaddrinfo beside resolve, cached', surface, [OURS], 'CPU µs', {'total': 20_000 // few})
+    yield Row(BOTH, uncached, [*CACHING, THREADS], 'CPU µs', {'in_flight': 100, 'total': 6000 // few, 'both': True})
     yield Row('import', imported, CACHING, 'CPU µs', {})
     yield Row('cached', cached, CACHING, 'CPU µs', {'total': 20_000 // few})
+    yield Row('both families, cached', cached, [OURS, SURFACE], 'CPU µs', {'total': 20_000 // few, 'both': True})
     burst = {'in_flight': 50_000, 'total': 50_000 // few, 'warm_up': 0, 'files': 1024}
-    yield Row(BURST.format(50_000 // few), uncached, RESOLVERS, 'per second', burst)
+    yield Row(BURST.format(50_000 // few), uncached, CACHING, 'per second', burst)
     yield Row(KEPT.format(100_000 // few), kept, CACHING, 'bytes', {'total': 100_000 // few})
-    silent = f'nameserver {DEAD}\n'
+    silent, one_by_one = f'nameserver {DEAD}\n', {'in_flight': 1, 'total': 1 + 4 // few, 'warm_up': 1}
     yield Row(f'memory, {10_000 // few:,} in flight', waited_for, CACHING, 'bytes', {'total': 10_000 // few}, silent)
-    one_by_one = {'in_flight': 1, 'total': 1 + 4 // few, 'warm_up': 1}
     yield Row('one of two nameservers dead', uncached, [*CACHING, THREADS], 'p50 ms', one_by_one, f'{silent}nameserver {GOOD}\n')
-    chain = {'in_flight': 1, 'total': 1000 // few, 'name': 'chain1.example.com'}
-    yield Row('chain of four aliases', uncached, RESOLVERS, 'p50 ms', chain)
 
 
-TARGETS = [  # a measure of ours in a row, against a peer in a row; for speeds at least the bound, else at most
-    ('per second', HUNDRED, 'aiodns', HUNDRED, 1.4),
-    ('per second', HUNDRED, PUBLISHED, HUNDRED, 5),
-    ('per second', HUNDRED, 'dnspython', HUNDRED, 10),
-    ('per second', BOTH, 'aiodns', BOTH, 1.5),
-    ('per second', BOTH, PUBLISHED, BOTH, 6),
-    ('CPU µs', BOTH, OURS, HUNDRED, 1.7),
-    ('CPU µs', 'import', 'aiodns', 'import', 0.5),
-    ('CPU µs', ONE, 'aiodns', ONE, 0.6),
-    ('CPU µs', HUNDRED, FLOOR, HUNDRED, 1.7),
-    ('CPU µs', THOUSAND, OURS, HUNDRED, 1.4),
-    ('CPU µs', MANY, OURS, HUNDRED, 1.8),
-    ('per second', 'cached', PUBLISHED, 'cached', 8),
-    ('per second', 'cached', 'dnspython', 'cached', 14),
-    ('per second', 'cached', 'aiodns', 'cached', 35),
-    ('per second', BURST.format(50_000), 'aiodns', BURST.format(50_000), 1),
-    ('bytes', KEPT.format(100_000), PUBLISHED, KEPT.format(100_000), 0.5),
-]
+TARGETS = {  # of a measure of ours in a row, against a peer or another row: at least so much for speeds, at most for all else
+    HUNDRED: [('per second', 'aiodns', 1.4), ('per second', PUBLISHED, 5), ('per second', 'dnspython', 10), ('CPU µs', FLOOR, 1.7)],
+    BOTH: [('per second', 'aiodns', 1.5), ('per second', PUBLISHED, 6), ('CPU µs', HUNDRED, 1.7)],
+    ONE: [('CPU µs', 'aiodns', 0.6)],
+    THOUSAND: [('CPU µs', HUNDRED, 1.4)],
+    MANY: [('CPU µs', HUNDRED, 1.8)],
+    'import': [('CPU µs', 'aiodns', 0.5)],
+    'cached': [('per second', PUBLISHED, 8), ('per second', 'dnspython', 14), ('per second', 'aiodns', 35)],
+    BURST.format(50_000): [('per second', 'aiodns', 1)],
+    KEPT.format(100_000): [('bytes', PUBLISHED, 0.5)],
+}
 
 
-def run_alone(peer, measurement, options, loop_name, path):
+def run_alone(measurement, peer, options, loop_name, path):
     """Runs one measurement, in a process that is there for nothing else."""
-    sys.path[:0] = [path] if path else []
-    sys.dont_write_bytecode = False  # imports are of compiled files
+    sys.path[:0] = [path] if peer == PUBLISHED else []
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, options.pop('files', 65_536)), hard))
-    before = calibrate()
-    loop = importlib.import_module(loop_name).new_event_loop()
-    result = loop.run_until_complete(measurement(PEERS[peer], **options))
-    return {**result, 'calibration': max(before, calibrate())}
-
-
-def calibrate():
-    def once():
-        began = time.process_time()
-        sum(i * i for i in range(100_000))
-        return time.process_time() - began
-
-    return min(once() for _ in range(5))
+    before = min(CALIBRATION.repeat(number=1))
+    result = importlib.import_module(loop_name).new_event_loop().run_until_complete(measurement(peer, **options))
+    return {**result, 'calibration': max(before, *CALIBRATION.repeat(number=1))}
 
 
 # --- All of it: the nameserver, the rounds and the tables ------------------------------------------------------------------------------
 
 
-def mount_resolv_conf(path):
-    """Has this process and those it starts see a file in place of /etc/resolv.conf."""
-    path.write_text(RESOLV_CONF)
-    mount = f'mount --make-rprivate / && mount --bind {path} /etc/resolv.conf'
-    if ctypes.CDLL(None).unshare(CLONE_NEWNS) or subprocess.run(mount, shell=True, check=False).returncode:
-        raise SystemExit('A mount namespace is needed: run this by root, in a container with CAP_SYS_ADMIN')
-
-
 @contextlib.contextmanager
 def nameserver(directory):
-    """NSD with our zone; gives a function that says how many queries it has had."""
+    """Runs an NSD with our zone. By default it answers no more than 200 queries a second."""
     (directory / 'zone').write_text(ZONE)
     (directory / 'nsd.conf').write_text(
         f'server:\n ip-address: {GOOD}\n username: ""\n zonesdir: {directory}\n database: ""\n pidfile: {directory}/pid\n'
-        f' xfrdfile: {directory}/xfrd\n zonelistfile: {directory}/list\n logfile: {directory}/log\n rrl-ratelimit: 0\n server-count: 1\n'
-        f'remote-control:\n control-enable: yes\n control-interface: {directory}/control\nzone:\n name: example.com\n zonefile: zone\n'
-    )  # (by default NSD answers no more than 200 queries a second)
-    nsd = shutil.which('nsd', path=f'{os.environ["PATH"]}:/usr/sbin')
-    if not nsd:
-        raise SystemExit('NSD is needed: apt-get install nsd')
-    on_last_core = ['taskset', '-c', str(max(os.sched_getaffinity(0)))]
-    process = subprocess.Popen([*on_last_core, nsd, '-d', '-c', f'{directory}/nsd.conf'], stderr=subprocess.DEVNULL)
-    control = functools.partial(subprocess.run, capture_output=True, text=True, check=False)
-    command = [f'{nsd}-control', '-c', f'{directory}/nsd.conf']
+        f' xfrdfile: {directory}/xfrd\n zonelistfile: {directory}/list\n rrl-ratelimit: 0\n server-count: 1\n'
+        'remote-control:\n control-enable: no\nzone:\n name: example.com\n zonefile: zone\n'
+    )
+    command = ['taskset', '-c', str(max(os.sched_getaffinity(0))), '/usr/sbin/nsd', '-d', '-c', f'{directory}/nsd.conf']
+    process = subprocess.Popen(command)
     try:
-        while control([*command, 'status']).returncode:
+        while not (directory / 'pid').exists():
             if process.poll() is not None:
-                raise SystemExit(f'nsd did not start: {(directory / "log").read_text()}')
+                raise SystemExit('NSD is needed, and did not start: apt-get install nsd')
             time.sleep(0.1)
-        yield lambda: int(re.search(r'num.queries=(\d+)', control([*command, 'stats_noreset']).stdout)[1])
+        yield
     finally:
         process.terminate()
         process.wait()
 
 
-def measure(row, peer, queries, loop, directory):
-    """One measurement in a process of its own; or None, when the peer is not there."""
+def measure(row, peer, loop_name, directory):
+    """One measurement in a process of its own."""
     (directory / 'resolv.conf').write_text(row.resolv_conf)
-    path, before, result = str(directory / 'published') if peer == PUBLISHED else None, queries(), {'row': row.name, 'who': peer}
+    task = run_alone, row.measurement, peer, row.options, loop_name, str(directory / 'published')
     try:
         with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-            result |= pool.submit(run_alone, peer, row.measurement, row.options, loop, path).result()
-    except ModuleNotFoundError as error:
-        print(f'{peer} is left out: {error}', file=sys.stderr)
-        return None
+            result = pool.submit(*task).result()
     except Exception as error:
         print(f'{peer} failed: {error!r}', file=sys.stderr)
-        return {**result, 'errors': row.options.get('total', 1), 'calibration': calibrate()}
-    result['queries'] = (queries() - before) / result.pop('asked')
-    return {**result, 'main': result.get(row.measure)}
+        result = {'errors': row.options.get('total', 1), 'calibration': float('inf')}
+    return {'row': row.name, 'peer': peer, 'main': result.get(row.main), **result}
 
 
-def run_row(row, rounds, more, earlier, measure_peer):
-    """The results of as many rounds of each peer; of more, those with errors, and then those in which the machine was quickest."""
-    found = {peer: [] for peer in row.peers if peer in PEERS}
-    turns = collections.deque(found)
-    best = min((result['calibration'] for result in earlier), default=float('inf'))
-    for number in range(rounds + more):
-        for peer in list(turns):
-            if sum(result['calibration'] <= 1.3 * best for result in found[peer]) >= rounds:
-                continue
-            print(f'{row.name}: {peer}, round {number + 1}', file=sys.stderr)
-            result = measure_peer(row, peer)
-            if result is None:
-                turns.remove(peer)
-                continue
-            best = min(best, result['calibration'])
-            found[peer].append(result)
-        turns.rotate(-1)
-    for results in found.values():
-        results.sort(key=lambda result: (not result['errors'], result['calibration']))
-    return [result for results in found.values() for result in results[:rounds]]
-
-
-WHOLE, PARTS = '{:,.0f}'.format, '{:,.2f}'.format
-FORMATS = dict.fromkeys(['per second', 'bytes', 'full gc ms', 'errors'], WHOLE)
-FORMATS |= dict.fromkeys(['CPU µs', 'p50 ms', 'p99 ms', 'queries', 'ratio'], PARTS) | {'spread': '{:.0%}'.format}
+def measure_all(chosen, rounds, loop_name, directory):
+    results, fastest = [], float('inf')
+    for row in chosen:
+        for turn in range(rounds * len(row.peers)):
+            peer = row.peers[(turn + turn // len(row.peers)) % len(row.peers)]
+            for again in ('', ', again', ', again'):
+                print(f'{row.name}: {peer}{again}', file=sys.stderr)
+                result = measure(row, peer, loop_name, directory)
+                fastest = min(fastest, result['calibration'])
+                if result['errors'] or result['calibration'] <= 1.3 * fastest:
+                    break
+            results.append(result)
+    return results
 
 
 def summarize(results):
     """The medians over the rounds, by row and peer."""
     import pandas as pd
 
-    rounds = pd.DataFrame(results).groupby(['row', 'who'], sort=False)
+    rounds = pd.DataFrame(results).groupby(['row', 'peer'], sort=False)
     table = rounds.median()
     table['errors'] = rounds['errors'].max()
     table['spread'] = (rounds['main'].quantile(0.75) - rounds['main'].quantile(0.25)) / table['main']
@@ -414,11 +285,12 @@ def summarize(results):
 
 def print_targets(table):
     """The ratios that the project has set itself, where both of what they compare were measured."""
-    for measure, row, peer, other_row, bound in TARGETS:
-        if (row, OURS) in table.index and (other_row, peer) in table.index:
-            found = table.loc[(row, OURS), measure] / table.loc[(other_row, peer), measure]
-            against, sign = peer if row == other_row else other_row, '≥' if measure == 'per second' else '≤'
-            print(f'{found:6.2f} {sign} {bound:<4} {row}: {measure}, against {against}')
+    for row, targets in TARGETS.items():
+        for measure, against, bound in targets:
+            other = (against, OURS) if against in TARGETS else (row, against)
+            if (row, OURS) in table.index and other in table.index:
+                found, sign = table.loc[(row, OURS), measure] / table.loc[other, measure], '≥' if measure == 'per second' else '≤'
+                print(f'{found:6.2f} {sign} {bound:<4} {row}: {measure}, against {against}')
 
 
 def draw(table, path):
@@ -426,21 +298,10 @@ def draw(table, path):
 
     mpl.rcParams['svg.fonttype'] = 'none'  # letters as text, not as outlines
     bars = table.loc[HUNDRED, 'CPU µs'].sort_values(ascending=False)
-    colours = ['#1a7f37' if peer == OURS else '#bbbbbb' if peer == FLOOR else '#57606a' for peer in bars.index]
     title = 'CPU of the client for one uncached look-up, 100 in flight, in µs: less is better'
-    axes = bars.plot.barh(title=title, color=colours, xlabel='', ylabel='')
+    axes = bars.plot.barh(title=title, color=['#1a7f37' if peer == OURS else '#57606a' for peer in bars.index], xlabel='', ylabel='')
     axes.bar_label(axes.containers[0], fmt='%.0f', padding=3)
-    axes.margins(x=0.1)
     axes.figure.savefig(path, bbox_inches='tight')
-
-
-def machine():
-    model = re.search(r'model name\s*: (.*)', pathlib.Path('/proc/cpuinfo').read_text())
-    parts = [f'CPython {platform.python_version()}', f'{os.cpu_count()} × {model[1] if model else "unknown"}']
-    for peer in ('aiodns', 'pycares', 'dnspython', 'async_dns', 'uvloop'):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            parts.append(f'{peer} {importlib.metadata.version(peer)}')
-    return ', '.join(parts)
 
 
 def main():
@@ -451,24 +312,22 @@ def main():
     parser.add_argument('--only', metavar='REGEX', default='', help="the rows whose name this is found in: '^cached$'")
     parser.add_argument('--svg', metavar='FILE', help='draw the row of 100 in flight')
     options = parser.parse_args()
-    chosen = [row for row in rows(20 if options.quick else 1) if re.search(options.only, row.name)]
-    results = []
     with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
         directory = pathlib.Path(name)
-        pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--target', str(directory / 'published'), 'aiodnsresolver==0.0.157']
-        if subprocess.run(pip, stdout=subprocess.DEVNULL, check=False).returncode:
-            print(f'{PUBLISHED} is left out: pip cannot get it', file=sys.stderr)
-            del PEERS[PUBLISHED]
-        mount_resolv_conf(directory / 'resolv.conf')
+        pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--target', f'{name}/published', 'aiodnsresolver==0.0.157']
+        if subprocess.run(pip, check=False).returncode:
+            CACHING.remove(PUBLISHED)  # pip says why
+        chosen = [row for row in rows(20 if options.quick else 1) if re.search(options.only, row.name)] or parser.error('no such row')
+        (directory / 'resolv.conf').touch()
+        mount = f'mount --make-rprivate / && mount --bind {name}/resolv.conf /etc/resolv.conf'
+        if ctypes.CDLL(None).unshare(0x20000) or subprocess.run(mount, shell=True, check=False).returncode:  # CLONE_NEWNS
+            raise SystemExit('A mount namespace is needed: run this by root, in a container with CAP_SYS_ADMIN')
         dead.bind((DEAD, 53))
-        with nameserver(directory) as queries:
-            measure_peer = functools.partial(measure, queries=queries, loop=options.loop, directory=directory)
-            for row in chosen:
-                results += run_row(row, *((1, 0) if options.quick else (options.rounds, 2)), results, measure_peer)
-    if not results:
-        raise SystemExit(f'nothing was measured: {"every peer is missing" if chosen else "there is no such row"}')
-    table = summarize(results)
-    print(f'{machine()}, loop: {options.loop}\n\n{table.to_string(na_rep="", formatters=FORMATS)}\n')
+        with nameserver(directory):
+            table = summarize(measure_all(chosen, 1 if options.quick else options.rounds, options.loop, directory))
+    versions = [f'{package} {importlib.metadata.version(package)}' for package in ('aiodns', 'dnspython', 'uvloop')]
+    print(f'CPython {sys.version}, {os.cpu_count()} cores, {", ".join(versions)}, loop: {options.loop}\n')
+    print(table.to_string(na_rep='', float_format='{:,.2f}'.format), end='\n\n')
     print_targets(table)
     if options.svg and HUNDRED in table.index:
         draw(table, options.svg)
