@@ -1068,7 +1068,7 @@ class FailingNameservers:
 #   - A look-up is queued only while too few sockets can be opened, spare ones counted as free: less
 #     than its whole set needs or, once it has begun, none.
 #   - A look-up waits at the gate only while those that are queued take all the room.
-#   - A query that is active has a deadline that will end its set.
+#   - A query that is active has a deadline that will end its set; a timer is set for the first one.
 #   - While a hook is awaited, the look-up has no queries but spare ones.
 #   - A question in flight has one leader, and each of its followers waits for its outcome.
 
