@@ -24,7 +24,6 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-import dataclasses
 import enum
 import errno
 import functools
@@ -556,8 +555,7 @@ class Question:
         return describe(self.fqdn, [self.qtype])
 
 
-@dataclasses.dataclass(slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a nameserver said of a question: its records, an alias to ask for, or that it has none.
 
     `expires_at` is when the first of the records that it is made from expires: the loop time at
@@ -573,12 +571,12 @@ class Answer:
     def joined_to(self, alias: Answer) -> Answer:
         """Returns this answer to an alias as one to the name that has the alias."""
         records: tuple[Any, ...] = self.records
-        return Answer(
-            tuple([type(each)(each, min(each.expires_at, alias.expires_at)) for each in records]),
-            min(self.expires_at, alias.expires_at),
-            alias.aliases + self.aliases,
-            self.negative,
-            self.reason,
+        return self._replace(
+            records=tuple(
+                [type(each)(each, min(each.expires_at, alias.expires_at)) for each in records]
+            ),
+            expires_at=min(self.expires_at, alias.expires_at),
+            aliases=alias.aliases + self.aliases,
         )
 
 
@@ -1235,15 +1233,22 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
 SERIAL = itertools.count(1)  # numbers all failures, to tell which of two was the last
 
 
-@dataclasses.dataclass(slots=True)
 class Failures:
     """Why a question has no answer: how often each nameserver failed in which way."""
 
-    times: dict[tuple[Nameserver, Failure], int] = dataclasses.field(default_factory=dict)
-    wrong_case: dict[Nameserver, None] = dataclasses.field(default_factory=dict)
-    last: Failure | None = None
-    serial: int = 0  # of the last failure, among all
-    aliases: tuple[bytes, ...] = ()  # that led to the question
+    def __init__(
+        self,
+        times: dict[tuple[Nameserver, Failure], int],
+        wrong_case: dict[Nameserver, None],
+        last: Failure | None = None,
+        serial: int = 0,
+        aliases: tuple[bytes, ...] = (),
+    ) -> None:
+        self.times = times
+        self.wrong_case = wrong_case
+        self.last = last
+        self.serial = serial  # of the last failure, among all
+        self.aliases = aliases  # that led to the question
 
     def add(self, nameserver: Nameserver, failure: Failure) -> None:
         self.last, self.serial = failure, next(SERIAL)
@@ -1268,15 +1273,15 @@ class Failures:
 
     def joined_to(self, alias: Answer) -> Failures:
         """Returns the failures of an alias as those of the name that has the alias."""
-        return dataclasses.replace(self, aliases=alias.aliases + self.aliases)
+        aliases = alias.aliases + self.aliases
+        return Failures(self.times, self.wrong_case, self.last, self.serial, aliases)
 
     def merged_with(self, other: Failures) -> Failures:
         """Returns the failures of two record types of one name as one."""
-        return dataclasses.replace(
-            max(self, other, key=lambda failures: failures.serial),
-            times=collections.Counter(self.times) | collections.Counter(other.times),
-            wrong_case=self.wrong_case | other.wrong_case,
-        )
+        times = collections.Counter(self.times) | collections.Counter(other.times)
+        last = max(self, other, key=lambda failures: failures.serial)
+        wrong_case = self.wrong_case | other.wrong_case
+        return Failures(times, wrong_case, last.last, last.serial, last.aliases)
 
     def error(self, fqdn: bytes, qtypes: Iterable[int], is_by_hook: bool) -> ResolverError:
         """Makes the error to raise."""
@@ -1484,18 +1489,20 @@ class Sockets:
         )
 
 
-@dataclasses.dataclass(slots=True, eq=False)
 class Flight:
     """A question in flight: one look-up, the leader, asks it for itself and for its followers."""
 
-    question: Question
-    leader: LookUp
-    asked_at: float = math.inf  # when the first query was about to be sent
-    followers: dict[LookUp, None] = dataclasses.field(default_factory=dict)
-    failures: Failures | None = None  # of the leader; most have none
+    __slots__ = ('asked_at', 'failures', 'followers', 'leader', 'question')
+
+    def __init__(self, question: Question, leader: LookUp) -> None:
+        self.question = question
+        self.leader = leader
+        self.followers: dict[LookUp, None] = {}
+        self.asked_at = math.inf  # when the first query was about to be sent
+        self.failures: Failures | None = None  # of the leader; most have none
 
     def ensure_failures(self) -> Failures:
-        self.failures = self.failures or Failures()
+        self.failures = self.failures or Failures({}, {})
         return self.failures
 
 
@@ -1635,7 +1642,7 @@ class LookUp:
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s gave %s', flight.question, nameserver, found)
         if found.negative:
-            found.reason = f'{nameserver} {found.reason}'
+            found = found._replace(reason=f'{nameserver} {found.reason}')
         # That a name does not exist is the answer for all its types.
         for each in list(self.led.values()) if found.negative is NameDoesNotExist else [flight]:
             self.end(each, found)
@@ -2390,7 +2397,7 @@ EXIT_STATUS = """
 exit status: 0 when every name has a record, 1 when one does not exist, 2 for a usage error, an
 invalid name or a temporary error; of several the highest
 """
-MORE_THAN_A_NAME = re.compile(  # a URL; an address in brackets, maybe with a port; name and port
+MORE_THAN_A_NAME = (  # a URL; an address in brackets, maybe with a port; name and port
     r'.*://(?:[^/]*@)?([^/:?#]+).*|\[(.+)\](?::\d+)?|([^:]+):\d+'
 )
 OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])
@@ -2449,7 +2456,7 @@ def check_name(name: str, is_one_of_several: bool) -> None:
     """Raises ValueError for what is often taken for a name, saying what to write."""
     if name.startswith('@'):
         raise ValueError(f'{name} is not a name: write --nameserver {name[1:]}')
-    if found := MORE_THAN_A_NAME.fullmatch(name):
+    if found := re.fullmatch(MORE_THAN_A_NAME, name):
         raise ValueError(f'{name} is more than a name: write {next(filter(None, found.groups()))}')
     if name in OTHER_TYPES or (is_one_of_several and name.upper() in OTHER_TYPES):
         raise ValueError(

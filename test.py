@@ -3470,12 +3470,12 @@ class TestSearchList:
 
     def test_failures_of_two_types_are_counted_as_often_as_the_more_frequent(self):
         at, timed_out = m.to_nameserver('192.0.2.1', 53), m.Failure(m.ResolverTimeout, 'timed out after 0.5 s')
-        often, seldom = m.Failures({(at, timed_out): 5}, last=timed_out), m.Failures({(at, timed_out): 1}, last=timed_out)
+        often, seldom = m.Failures({(at, timed_out): 5}, {}, timed_out), m.Failures({(at, timed_out): 1}, {}, timed_out)
         for merged in often.merged_with(seldom), seldom.merged_with(often):
             assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(merged.error(b'db', BOTH, False))
 
     def test_nothing_asked_is_not_all_refused(self):
-        assert not m.Failures().all_refused()
+        assert not m.Failures({}, {}).all_refused()
 
     @pytest.mark.parametrize('reply_', [formerr, silence, lame])
     async def test_single_label_that_fails_otherwise_ends_the_search(self, nameserver, reply_):
