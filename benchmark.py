@@ -1,12 +1,12 @@
-"""Measures aiodnsresolver beside what else asyncio programs look names up with, on loopback, on Linux, by root.
+"""Compares aiodnsresolver with the other ways to resolve names in asyncio. For Linux, root, loopback only.
 
-An NSD of our own, on the last core, has a wildcard zone. All are given it by a resolv.conf, as in a service: in a mount namespace, so
-that no other program sees it. The floor, which reads no such file, gets its address. Each measurement runs in a process of its own, with
-all its threads on the first core; the peers take turns, another being first in each round, and medians are shown. One that was slow, by
-a loop of plain Python that is timed before and after, is made again, up to two more times. Answers are checked after the clock has
-stopped; what is wrong or missing is an error, CPU and latencies are for each right one, and a peer with errors has no ratio. "spread" is
-how far the middle half of the rounds is apart, "ratio" is to the first line of the row. aiodnsresolver has at most 256 sockets open, its
-default, getaddrinfo as many threads as asyncio gives it. In the row of a dead nameserver the first look-up does not count.
+NSD serves a wildcard zone on the last core: all names have the same addresses. The peers find it by /etc/resolv.conf, which is replaced
+in a private mount namespace; the floor has its address built in. Each measurement runs in a new process on the first core. Each round
+starts with another peer; medians are shown. If a timed loop of plain Python, before or after it, was slow, a measurement is repeated, at
+most twice; "slow" is how slow the worst loop was that is left, to the fastest. Answers are checked after the clock has stopped: a wrong
+or missing one is an error. CPU and p50 are for each right answer, and a peer with errors has no ratio. "ratio" is the main figure of the
+row (CPU, look-ups a second for the burst, bytes, p50 for the dead nameserver) to that of the first peer; "spread" is its interquartile
+range to its median. aiodnsresolver opens at most 256 sockets at once and queues the rest, which its memory in flight shows, too.
 """
 
 import argparse
@@ -34,18 +34,18 @@ import timeit
 ADDRESS, ADDRESS_6 = '127.9.9.9', '2001:db8::9'  # of every name of the zone
 NAME = 'host-{}.service.example.com'
 ZONE = f'$TTL 3600\n@ SOA ns mail 1 3600 600 86400 60\n@ NS ns\n* A {ADDRESS}\n* AAAA {ADDRESS_6}\n'
-GOOD, DEAD = '127.8.15.53', '127.8.15.54'  # nameservers, at port 53, the only one that a resolv.conf can name
-RESOLV_CONF = f'nameserver {GOOD}\noptions timeout:2 attempts:5\n'
-OURS, PUBLISHED, SURFACE = 'aiodnsresolver', 'aiodnsresolver 0.0.157', 'getaddrinfo of aiodnsresolver'
+LIVE, SILENT = '127.8.15.53', '127.8.15.54'  # nameservers, at port 53, the only one that a resolv.conf can name
+RESOLV_CONF = f'nameserver {LIVE}\noptions timeout:2 attempts:5\n'
+OURS, PUBLISHED, OUR_GETADDRINFO = 'aiodnsresolver', 'aiodnsresolver 0.0.157', 'getaddrinfo of aiodnsresolver'
 THREADS, FLOOR, CACHE = 'getaddrinfo in threads', 'floor', 200_000
-CALIBRATION = timeit.Timer('sum(i * i for i in range(100_000))', timer=time.process_time)
+CALIBRATION = timeit.Timer('sum(i * i for i in range(100_000))')
 
 
-# --- The peers: as in timeit, a setup, and what is timed for IPv4 and for both families ------------------------------------------------
+# --- The peers: as in timeit, a setup, and what is timed: an IPv4 look-up, and one of both families ------------------------------------
 
 
 def floor():
-    """What asyncio needs at least for a datagram each way over a new socket, with a poller of its own: no DNS but a question."""
+    """The least that a client can do: it sends a question over a new socket, and reads the reply, with an epoll object of its own."""
     loop, epoll, futures = asyncio.get_running_loop(), select.epoll(), {}
 
     def dispatch():
@@ -54,7 +54,7 @@ def floor():
 
     async def ask(name):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
-            sock.connect((GOOD, 53))
+            sock.connect((LIVE, 53))
             question = b''.join(bytes([len(label)]) + label for label in name.encode().split(b'.'))
             sock.send(b'\1\2\1\0\0\1\0\0\0\0\0\0' + question + b'\0\0\1\0\1')
             future = futures[sock.fileno()] = loop.create_future()
@@ -68,32 +68,40 @@ def floor():
 
 STREAM = 'type=socket.SOCK_STREAM'
 PEERS = {
-    OURS: ('from aiodnsresolver import *; r, _ = Resolver(max_cache_size=CACHE)', 'r(name, TYPES.A)', 'r(name, (TYPES.A, TYPES.AAAA))'),
+    OURS: (
+        'from aiodnsresolver import *; resolve, _ = Resolver(max_cache_size=CACHE)',
+        'resolve(name, TYPES.A)',
+        'resolve(name, (TYPES.A, TYPES.AAAA))',
+    ),
     'aiodns': ('import aiodns; r = aiodns.DNSResolver()', 'r.query_dns(name, "A")', f'r.getaddrinfo(name, socket.AF_UNSPEC, {STREAM})'),
     'dnspython': (
         'import dns.asyncresolver as m; r = m.Resolver(); r.cache, r.lifetime = m.dns.resolver.LRUCache(CACHE), 10',
-        'r.resolve(name, "A", search=False)',
-        'gather(r.resolve(name, "A", search=False), r.resolve(name, "AAAA", search=False))',
+        'r.resolve(name, "A")',
+        'gather(r.resolve(name, "A"), r.resolve(name, "AAAA"))',
     ),
-    PUBLISHED: ('from aiodnsresolver import *; r, _ = Resolver()', 'r(name, TYPES.A)', 'gather(r(name, TYPES.A), r(name, TYPES.AAAA))'),
-    SURFACE: ('from aiodnsresolver import *; r, _ = Resolver()', '', f'getaddrinfo(r, name, 80, {STREAM})'),
+    PUBLISHED: (
+        'from aiodnsresolver import *; resolve, _ = Resolver()',
+        'resolve(name, TYPES.A)',
+        'gather(resolve(name, TYPES.A), resolve(name, TYPES.AAAA))',
+    ),
+    OUR_GETADDRINFO: ('from aiodnsresolver import *; resolve, _ = Resolver()', '', f'getaddrinfo(resolve, name, 80, {STREAM})'),
     THREADS: ('r = asyncio.get_running_loop().getaddrinfo', f'r(name, 80, family=socket.AF_INET, {STREAM})', f'r(name, 80, {STREAM})'),
     FLOOR: ('ask = floor()', 'ask(name)'),
 }
-CACHING = [OURS, 'aiodns', 'dnspython', PUBLISHED]
+RESOLVERS = [OURS, 'aiodns', 'dnspython', PUBLISHED]
 
 
 def start(peer, both=False):
     setup, *timed = PEERS[peer]
-    names = {**globals(), 'gather': asyncio.gather}
-    exec(setup, names)
-    return eval(f'lambda name: {timed[both]}', names)
+    namespace = {**globals(), 'gather': asyncio.gather}
+    exec(setup, namespace)
+    return eval(f'lambda name: {timed[both]}', namespace)
 
 
 def is_right(answer, both=False):
-    """Whether what a look-up came to, with whichever peer, holds the address, or those of both families."""
-    if isinstance(answer, (bytes, Exception)):
-        return isinstance(answer, bytes) and socket.inet_aton(ADDRESS) in answer
+    """Whether the answer of any of the peers holds the expected addresses."""
+    if isinstance(answer, bytes):
+        return socket.inet_aton(ADDRESS) in answer
     parts = answer if isinstance(answer, list) else [answer]
     text = repr([getattr(part, 'rrset', part) for part in parts])  # dnspython's Answer does not show what it holds
     return ADDRESS in text and (not both or ADDRESS_6 in text)
@@ -119,15 +127,17 @@ async def look_all_up(look_up, names, in_flight, both=False):
     await asyncio.wait(workers, timeout=120)  # the floor waits for ever for a datagram that was lost
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     times = [latency for latency, answer in found if is_right(answer, both)]
-    each = {'CPU µs': cpu / len(times) * 1e6, 'p50 ms': statistics.median(times) * 1e3} if times else {}
-    return {'per second': len(times) / wall, 'errors': len(names) - len(times), **each}
+    failures = collections.Counter(repr(answer)[:80] for _, answer in found if isinstance(answer, Exception))
+    print(*failures.most_common(3), file=sys.stderr, end='\n' if failures else '')
+    per_answer = {'CPU µs': cpu / len(times) * 1e6, 'p50 ms': statistics.median(times) * 1e3} if times else {}
+    return {'per second': len(times) / wall, 'errors': len(names) - len(times), **per_answer}
 
 
 async def uncached(peer, total, in_flight, warm_up=100, both=False):
     look_up, names = start(peer, both), [NAME.format(i) for i in range(warm_up + total)]
-    if warm_up:
-        await look_all_up(look_up, names[:warm_up], min(in_flight, 100))
-    return await look_all_up(look_up, names[warm_up:], in_flight, both)
+    warm = await look_all_up(look_up, names[:warm_up], min(in_flight, 100), both) if warm_up else {'errors': 0}
+    result = await look_all_up(look_up, names[warm_up:], in_flight, both)
+    return {**result, 'errors': result['errors'] + warm['errors']}
 
 
 async def cached(peer, total, both=False):
@@ -141,10 +151,11 @@ async def cached(peer, total, both=False):
 
 
 async def imported(peer):
-    """The CPU time of an import after that of asyncio, with compiled files."""
-    began = time.process_time()
-    exec(PEERS[peer][0].partition(';')[0])
-    return {'CPU µs': (time.process_time() - began) * 1e6, 'errors': 0}
+    """The CPU time of an import after that of asyncio; the second time, when there are .pyc files."""
+    code = f'import asyncio, time; began = time.process_time(); {PEERS[peer][0].partition(";")[0]}; print(time.process_time() - began)'
+    env = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path), 'PYTHONDONTWRITEBYTECODE': ''}
+    seconds = [subprocess.check_output([sys.executable, '-c', code], env=env) for _ in range(2)][1]  # noqa: ASYNC221
+    return {'CPU µs': float(seconds) * 1e6, 'errors': 0}
 
 
 def resident():
@@ -152,49 +163,44 @@ def resident():
     return int(pathlib.Path('/proc/self/statm').read_text().split()[1]) * resource.getpagesize()
 
 
-async def kept(peer, total):
-    look_up, errors = start(peer), 0
-    await look_all_up(look_up, [f'warm-{i}.example.com' for i in range(200)], 100)
-    before = resident()
-    for first in range(0, total, 1000):
-        errors += (await look_all_up(look_up, [NAME.format(i) for i in range(first, first + 1000)], 100))['errors']
-    return {'bytes': (resident() - before) / total, 'errors': errors}
-
-
-async def waited_for(peer, total):
-    look_up, before = start(peer), resident()
-    tasks = [asyncio.ensure_future(look_up(NAME.format(i))) for i in range(total)]
-    done, _ = await asyncio.wait(tasks, timeout=0.5)
-    result = {'bytes': (resident() - before) / total, 'errors': len(done)}
-    for task in tasks:
+async def memory(peer, total, at_once=100, timeout=None):
+    """The memory for each name: that is cached or, when the time is up, still waited for."""
+    look_up, before, errors = start(peer), resident(), 0
+    for first in range(0, total, at_once):
+        tasks = [asyncio.ensure_future(look_up(NAME.format(i))) for i in range(first, first + at_once)]
+        done, waiting = await asyncio.wait(tasks, timeout=timeout)
+        errors += sum(task.exception() is not None or not is_right(task.result()) for task in done)
+    result = {'bytes': (resident() - before) / total, 'errors': errors}
+    for task in waiting:
         task.cancel()
     await asyncio.wait(tasks)
     return result
 
 
-Row = collections.namedtuple('Row', 'name measurement peers main options resolv_conf', defaults=[RESOLV_CONF])
+Row = collections.namedtuple('Row', 'name measurement peers figure options resolv_conf', defaults=[RESOLV_CONF])
 ONE, HUNDRED, THOUSAND, MANY = (f'uncached, {in_flight:,} in flight' for in_flight in (1, 100, 1000, 10_000))
 BOTH, BURST, KEPT = 'both families, 100 in flight', 'burst of {:,}, ulimit -n 1024', 'memory, {:,} names cached'
 
 
-def rows(few):
-    """All rows, with a fraction of the look-ups."""
+def rows(divisor):
+    """All rows; the divisor is of their number of look-ups."""
     for name, in_flight, total in ((ONE, 1, 2000), (HUNDRED, 100, 6000), (THOUSAND, 1000, 10_000), (MANY, 10_000, 20_000)):
-        peers = [*CACHING, *([THREADS] if in_flight <= 100 else []), FLOOR]
-        yield Row(name, uncached, peers, 'CPU µs', {'in_flight': in_flight, 'total': total // few})
-    yield Row(BOTH, uncached, [*CACHING, THREADS], 'CPU µs', {'in_flight': 100, 'total': 6000 // few, 'both': True})
-    yield Row('import', imported, CACHING, 'CPU µs', {})
-    yield Row('cached', cached, CACHING, 'CPU µs', {'total': 20_000 // few})
-    yield Row('both families, cached', cached, [OURS, SURFACE], 'CPU µs', {'total': 20_000 // few, 'both': True})
-    burst = {'in_flight': 50_000, 'total': 50_000 // few, 'warm_up': 0, 'files': 1024}
-    yield Row(BURST.format(50_000 // few), uncached, CACHING, 'per second', burst)
-    yield Row(KEPT.format(100_000 // few), kept, CACHING, 'bytes', {'total': 100_000 // few})
-    silent, one_by_one = f'nameserver {DEAD}\n', {'in_flight': 1, 'total': 1 + 4 // few, 'warm_up': 1}
-    yield Row(f'memory, {10_000 // few:,} in flight', waited_for, CACHING, 'bytes', {'total': 10_000 // few}, silent)
-    yield Row('one of two nameservers dead', uncached, [*CACHING, THREADS], 'p50 ms', one_by_one, f'{silent}nameserver {GOOD}\n')
+        peers = [*RESOLVERS, *([THREADS] if in_flight <= 100 else []), FLOOR]
+        yield Row(name, uncached, peers, 'CPU µs', {'in_flight': in_flight, 'total': total // divisor})
+    yield Row(BOTH, uncached, [*RESOLVERS, OUR_GETADDRINFO, THREADS], 'CPU µs', {'in_flight': 100, 'total': 6000 // divisor, 'both': True})
+    yield Row('import', imported, RESOLVERS, 'CPU µs', {})
+    yield Row('cached', cached, RESOLVERS, 'CPU µs', {'total': 20_000 // divisor})
+    yield Row('both families, cached', cached, [OURS, OUR_GETADDRINFO], 'CPU µs', {'total': 20_000 // divisor, 'both': True})
+    burst = {'in_flight': 50_000, 'total': 50_000 // divisor, 'warm_up': 0, 'files': 1024}
+    yield Row(BURST.format(50_000 // divisor), uncached, RESOLVERS, 'per second', burst)
+    yield Row(KEPT.format(100_000 // divisor), memory, RESOLVERS, 'bytes', {'total': 100_000 // divisor})
+    silent, half_dead = RESOLV_CONF.replace(LIVE, SILENT), f'nameserver {SILENT}\n{RESOLV_CONF}'
+    yield Row('memory, 1,000 in flight', memory, RESOLVERS, 'bytes', {'total': 1000, 'at_once': 1000, 'timeout': 1.5}, silent)
+    later = {'in_flight': 1, 'total': max(1, 5 // divisor), 'warm_up': 1}
+    yield Row('one of two nameservers dead, later look-ups', uncached, [*RESOLVERS, THREADS], 'p50 ms', later, half_dead)
 
 
-TARGETS = {  # of a measure of ours in a row, against a peer or another row: at least so much for speeds, at most for all else
+TARGETS = {  # row: figure, the peer or the other row that ours is divided by, and the bound: the least for speeds, else the most
     HUNDRED: [('per second', 'aiodns', 1.4), ('per second', PUBLISHED, 5), ('per second', 'dnspython', 10), ('CPU µs', FLOOR, 1.7)],
     BOTH: [('per second', 'aiodns', 1.5), ('per second', PUBLISHED, 6), ('CPU µs', HUNDRED, 1.7)],
     ONE: [('CPU µs', 'aiodns', 0.6)],
@@ -207,15 +213,12 @@ TARGETS = {  # of a measure of ours in a row, against a peer or another row: at 
 }
 
 
-def run_alone(measurement, peer, options, loop_name, path):
+def run_alone(measurement, peer, options, loop_name, published):
     """Runs one measurement, in a process that is there for nothing else."""
-    sys.path[:0] = [path] if peer == PUBLISHED else []
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    sys.path[:0] = [published] if peer == PUBLISHED else []
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, options.pop('files', 65_536)), hard))
-    before = min(CALIBRATION.repeat(number=1))
-    result = importlib.import_module(loop_name).new_event_loop().run_until_complete(measurement(peer, **options))
-    return {**result, 'calibration': max(before, *CALIBRATION.repeat(number=1))}
+    return importlib.import_module(loop_name).new_event_loop().run_until_complete(measurement(peer, **options))
 
 
 # --- All of it: the nameserver, the rounds and the tables ------------------------------------------------------------------------------
@@ -223,10 +226,10 @@ def run_alone(measurement, peer, options, loop_name, path):
 
 @contextlib.contextmanager
 def nameserver(directory):
-    """Runs an NSD with our zone. By default it answers no more than 200 queries a second."""
+    """Runs an NSD with our zone, without its default limit of 200 replies a second."""
     (directory / 'zone').write_text(ZONE)
     (directory / 'nsd.conf').write_text(
-        f'server:\n ip-address: {GOOD}\n username: ""\n zonesdir: {directory}\n database: ""\n pidfile: {directory}/pid\n'
+        f'server:\n ip-address: {LIVE}\n username: ""\n zonesdir: {directory}\n database: ""\n pidfile: {directory}/pid\n'
         f' xfrdfile: {directory}/xfrd\n zonelistfile: {directory}/list\n rrl-ratelimit: 0\n server-count: 1\n'
         'remote-control:\n control-enable: no\nzone:\n name: example.com\n zonefile: zone\n'
     )
@@ -246,51 +249,51 @@ def nameserver(directory):
 def measure(row, peer, loop_name, directory):
     """One measurement in a process of its own."""
     (directory / 'resolv.conf').write_text(row.resolv_conf)
-    task = run_alone, row.measurement, peer, row.options, loop_name, str(directory / 'published')
+    task, before = (row.measurement, peer, row.options, loop_name, str(directory / 'published')), CALIBRATION.timeit(10)
     try:
         with concurrent.futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
-            result = pool.submit(*task).result()
+            result = pool.submit(run_alone, *task).result()
     except Exception as error:
         print(f'{peer} failed: {error!r}', file=sys.stderr)
-        result = {'errors': row.options.get('total', 1), 'calibration': float('inf')}
-    return {'row': row.name, 'peer': peer, 'main': result.get(row.main), **result}
+        result = {'errors': row.options.get('total', 1)}
+    result |= {'row': row.name, 'peer': peer, 'slow': max(before, CALIBRATION.timeit(10))}
+    return {'figure': result.get(row.figure, float('nan')), **result}
 
 
 def measure_all(chosen, rounds, loop_name, directory):
-    results, fastest = [], float('inf')
-    for row in chosen:
-        for turn in range(rounds * len(row.peers)):
-            peer = row.peers[(turn + turn // len(row.peers)) % len(row.peers)]
-            for again in ('', ', again', ', again'):
-                print(f'{row.name}: {peer}{again}', file=sys.stderr)
-                result = measure(row, peer, loop_name, directory)
-                fastest = min(fastest, result['calibration'])
-                if result['errors'] or result['calibration'] <= 1.3 * fastest:
-                    break
-            results.append(result)
+    results, fastest = [], CALIBRATION.timeit(10)
+    for number in range(rounds):
+        for row in chosen:
+            first = number % len(row.peers)
+            for peer in row.peers[first:] + row.peers[:first]:
+                for again in ('', ', again', ', again'):
+                    print(f'{row.name}: {peer}, round {number + 1}{again}', file=sys.stderr)
+                    result = measure(row, peer, loop_name, directory)
+                    fastest = min(fastest, result['slow'])
+                    if result['errors'] or result['slow'] <= 1.2 * fastest:
+                        break
+                results.append(result)
     return results
 
 
-def summarize(results):
-    """The medians over the rounds, by row and peer."""
+def report(results):
+    """Prints the medians over the rounds, and the targets of the project where both sides were measured without errors."""
     import pandas as pd
 
     rounds = pd.DataFrame(results).groupby(['row', 'peer'], sort=False)
     table = rounds.median()
-    table['errors'] = rounds['errors'].max()
-    table['spread'] = (rounds['main'].quantile(0.75) - rounds['main'].quantile(0.25)) / table['main']
-    table['ratio'] = (table['main'] / table.groupby('row')['main'].transform('first')).where(table['errors'] == 0)
-    return table.drop(columns=['main', 'calibration'])
-
-
-def print_targets(table):
-    """The ratios that the project has set itself, where both of what they compare were measured."""
+    table['errors'], table['slow'] = rounds['errors'].sum(), rounds['slow'].max() / min(result['slow'] for result in results)
+    table['spread'] = (rounds['figure'].quantile(0.75) - rounds['figure'].quantile(0.25)) / table['figure']
+    figures = table['figure'].where(table['errors'] == 0)
+    table['ratio'] = figures / figures.groupby(level='row').transform(lambda each: each.iloc[0])
+    print(table.drop(columns='figure').to_string(na_rep='', float_format='{:,.2f}'.format), end='\n\n')
     for row, targets in TARGETS.items():
-        for measure, against, bound in targets:
-            other = (against, OURS) if against in TARGETS else (row, against)
-            if (row, OURS) in table.index and other in table.index:
-                found, sign = table.loc[(row, OURS), measure] / table.loc[other, measure], '≥' if measure == 'per second' else '≤'
-                print(f'{found:6.2f} {sign} {bound:<4} {row}: {measure}, against {against}')
+        for figure, against, bound in targets:
+            other = (row, against) if against in PEERS else (against, OURS)
+            if {(row, OURS), other} <= set(table.index[table['errors'] == 0]):
+                found, sign = table.loc[(row, OURS), figure] / table.loc[other, figure], '≥' if figure == 'per second' else '≤'
+                print(f'{found:6.2f} {sign} {bound:<4} {row}: {figure}, against {against}')
+    return table
 
 
 def draw(table, path):
@@ -312,23 +315,23 @@ def main():
     parser.add_argument('--only', metavar='REGEX', default='', help="the rows whose name this is found in: '^cached$'")
     parser.add_argument('--svg', metavar='FILE', help='draw the row of 100 in flight')
     options = parser.parse_args()
+    print(
+        'CPython', sys.version, *(f'{name} {importlib.metadata.version(name)}' for name in ('aiodns', 'pycares', 'dnspython')), options.loop
+    )
     with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
         directory = pathlib.Path(name)
         pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--target', f'{name}/published', 'aiodnsresolver==0.0.157']
         if subprocess.run(pip, check=False).returncode:
-            CACHING.remove(PUBLISHED)  # pip says why
+            RESOLVERS.remove(PUBLISHED)  # pip says why
         chosen = [row for row in rows(20 if options.quick else 1) if re.search(options.only, row.name)] or parser.error('no such row')
         (directory / 'resolv.conf').touch()
         mount = f'mount --make-rprivate / && mount --bind {name}/resolv.conf /etc/resolv.conf'
         if ctypes.CDLL(None).unshare(0x20000) or subprocess.run(mount, shell=True, check=False).returncode:  # CLONE_NEWNS
             raise SystemExit('A mount namespace is needed: run this by root, in a container with CAP_SYS_ADMIN')
-        dead.bind((DEAD, 53))
+        dead.bind((SILENT, 53))
         with nameserver(directory):
-            table = summarize(measure_all(chosen, 1 if options.quick else options.rounds, options.loop, directory))
-    versions = [f'{package} {importlib.metadata.version(package)}' for package in ('aiodns', 'dnspython', 'uvloop')]
-    print(f'CPython {sys.version}, {os.cpu_count()} cores, {", ".join(versions)}, loop: {options.loop}\n')
-    print(table.to_string(na_rep='', float_format='{:,.2f}'.format), end='\n\n')
-    print_targets(table)
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            table = report(measure_all(chosen, 1 if options.quick else options.rounds, options.loop, directory))
     if options.svg and HUNDRED in table.index:
         draw(table, options.svg)
     failed = [row.name for row in chosen if table['errors'].get((row.name, OURS), 1)]
