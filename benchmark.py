@@ -6,7 +6,7 @@ starts with another peer; medians are shown. If a timed loop of plain Python, be
 most twice; "slow" is how slow the worst loop was that is left, to the fastest. Answers are checked after the clock has stopped: a wrong
 or missing one is an error. CPU and p50 are for each right answer, and a peer with errors has no ratio. "ratio" is the main figure of the
 row (CPU, look-ups a second for the burst, bytes, p50 for the dead nameserver) to that of the first peer; "spread" is its interquartile
-range to its median. aiodnsresolver opens at most 256 sockets at once and queues the rest, which its memory in flight shows, too.
+range to its median. aiodnsresolver opens at most 256 sockets at once and queues the rest.
 """
 
 import argparse
@@ -234,16 +234,15 @@ def nameserver(directory):
         'remote-control:\n control-enable: no\nzone:\n name: example.com\n zonefile: zone\n'
     )
     command = ['taskset', '-c', str(max(os.sched_getaffinity(0))), '/usr/sbin/nsd', '-d', '-c', f'{directory}/nsd.conf']
-    process = subprocess.Popen(command)
-    try:
-        while not (directory / 'pid').exists():
-            if process.poll() is not None:
-                raise SystemExit('NSD is needed, and did not start: apt-get install nsd')
-            time.sleep(0.1)
-        yield
-    finally:
-        process.terminate()
-        process.wait()
+    with subprocess.Popen(command) as process:
+        try:
+            while not (directory / 'pid').exists():
+                if process.poll() is not None:
+                    raise SystemExit('NSD is needed, and did not start: apt-get install nsd')
+                time.sleep(0.1)
+            yield
+        finally:
+            process.terminate()
 
 
 def measure(row, peer, loop_name, directory):
@@ -315,9 +314,8 @@ def main():
     parser.add_argument('--only', metavar='REGEX', default='', help="the rows whose name this is found in: '^cached$'")
     parser.add_argument('--svg', metavar='FILE', help='draw the row of 100 in flight')
     options = parser.parse_args()
-    print(
-        'CPython', sys.version, *(f'{name} {importlib.metadata.version(name)}' for name in ('aiodns', 'pycares', 'dnspython')), options.loop
-    )
+    peers = ' '.join(f'{name} {importlib.metadata.version(name)}' for name in ('aiodns', 'pycares', 'dnspython'))
+    print(f'CPython {sys.version}, {os.cpu_count()} cores, {peers}, loop: {options.loop}\n')
     with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as dead:
         directory = pathlib.Path(name)
         pip = [sys.executable, '-m', 'pip', 'install', '--quiet', '--target', f'{name}/published', 'aiodnsresolver==0.0.157']
