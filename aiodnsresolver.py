@@ -374,11 +374,10 @@ def top_level(fqdn: bytes) -> bytes:
 
 def to_literal(name: str, fqdn: bytes) -> Address | None:
     """Returns the address that a name is, if it is one, in ASCII digits or others."""
-    if ':' not in name and not fqdn[-1:].isdigit():
-        return None
-    text = name.removesuffix('.') if name.isascii() else fqdn.decode()
-    with contextlib.suppress(ValueError):
-        return to_value(ipaddress.ip_address(text), math.inf)  # type: ignore[return-value]
+    if ':' in name or fqdn[-1:].isdigit():
+        text = name.removesuffix('.') if name.isascii() else fqdn.decode()
+        with contextlib.suppress(ValueError):
+            return to_value(ipaddress.ip_address(text), math.inf)  # type: ignore[return-value]
     return None
 
 
@@ -506,8 +505,8 @@ def unpack_question(
     data: bytes, offset: int, known: dict[int, bytes]
 ) -> tuple[QuestionRecord, int]:
     name, offset = unpack_name(data, offset, known)
-    question = QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset))
-    return question, offset + QUESTION_TAIL.size
+    entry = QuestionRecord(name, *QUESTION_TAIL.unpack_from(data, offset))
+    return entry, offset + QUESTION_TAIL.size
 
 
 def unpack_record(data: bytes, offset: int, known: dict[int, bytes]) -> tuple[ResourceRecord, int]:
@@ -734,8 +733,7 @@ def find_fault(chain: Sequence[bytes]) -> str:
 
 
 def to_expires_at(ttl: int, asked_at: float) -> float:
-    has_top_bit = ttl >= 1 << 31  # which makes it count as 0, RFC 2181 §8
-    return asked_at + (0 if has_top_bit else min(ttl, MAX_TTL))
+    return asked_at + (min(ttl, MAX_TTL) if ttl < 1 << 31 else 0)  # top bit: 0, RFC 2181 §8
 
 
 def to_answer(
@@ -787,11 +785,10 @@ def read_negative(
         if not soa and not flags & (AA | RA):
             return Failure(TemporaryResolverError, 'is neither authoritative nor recursive (lame)')
         outcome = NoRecords, 'answered with no such record'
-    if not soa or flags & TC:
-        expires_at = asked_at  # not cached
-    else:
-        ttls = soa.ttl, int.from_bytes(soa.rdata[-4:]), MAX_NEGATIVE_TTL  # the second: MINIMUM
-        expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
+    ttls = [0]  # not cached
+    if soa and not flags & TC:
+        ttls = [soa.ttl, int.from_bytes(soa.rdata[-4:]), MAX_NEGATIVE_TTL]  # the second: MINIMUM
+    expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
     return Answer((), expires_at, aliases, *outcome)
 
 
@@ -977,10 +974,9 @@ class SystemFile(Generic[T]):
                 raise FileShortage(f'{self.path} cannot be read: {error.strerror}') from error
             else:
                 return
-        if self.stat() == version:
-            self.version, self.contents = version, self.parse_lines(lines)
-        elif self.version is None:
-            self.contents = self.parse_lines(lines)
+        is_whole = self.stat() == version
+        if is_whole or self.version is None:
+            self.version, self.contents = version if is_whole else None, self.parse_lines(lines)
 
     def stat(self) -> tuple[int, ...]:
         with contextlib.suppress(OSError):
@@ -1102,12 +1098,11 @@ class Poller:
             self.loop.add_reader(fd, query.read)
         else:
             self.interval = max(query.look_up.timeout, MIN_INTERVAL)
+            epoll = self.epoll or new_epoll()  # a new one is closed where a line raises
+            epoll.register(fd, READABLE_ONCE)
             if self.epoll is None:
-                epoll = new_epoll()  # which is closed where the next line raises
                 self.loop.add_reader(epoll.fileno(), self.dispatch)
                 self.epoll = epoll
-                self.set_timer(self.loop.time() + self.interval)
-            self.epoll.register(fd, READABLE_ONCE)
         self.queries[fd] = query
 
     def rearm(self, fd: int) -> None:
@@ -1120,11 +1115,6 @@ class Poller:
         del self.queries[fd]
         if new_epoll is None and not self.loop.is_closed():
             self.loop.remove_reader(fd)
-
-    def start_clock(self, look_up: LookUp, now: float) -> None:
-        """Gives a look-up its deadline, one timeout from now."""
-        self.deadlines[look_up] = now + look_up.timeout
-        self.set_timer(self.deadlines[look_up])
 
     def set_timer(self, when: float) -> None:
         """Has `check` called at a time of the loop's clock, or earlier."""
@@ -1192,15 +1182,15 @@ class Query:
         if sock.getblocking():
             sock.setblocking(False)
         sock.connect(self.nameserver.address())
-        self.fd = sock.fileno()
+        self.fd = sock.fileno()  # which `sock` has no more where it was garbage as well
         poller.watch(self.fd, self)
         self.sock = sock
 
     def read(self) -> None:
-        """Reads what has arrived, unless the query is closed: it counts, however late this is."""
+        """Reads what has arrived, which counts, however late it is read."""
+        if self.sock is None:
+            return
         for _ in range(MAX_READS):
-            if self.sock is None:
-                return
             try:
                 data = self.sock.recv(MAX_DATAGRAM)
             except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
@@ -1209,8 +1199,9 @@ class Query:
                 self.look_up.query_failed(self, socket_failure(error))
                 return
             if found := read_reply(self.flight.question, self.wire, data, self.flight.asked_at):
-                self.look_up.take(self, found)
-            elif is_reply_in_another_case(self.wire, data):
+                self.look_up.take(self, found)  # which closes this query
+                return
+            if is_reply_in_another_case(self.wire, data):
                 self.flight.ensure_failures().wrong_case[self.nameserver] = None
         self.look_up.sockets.poller.rearm(self.fd)
 
@@ -1226,8 +1217,9 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
         )
     if isinstance(error, ConnectionRefusedError):
         return Failure(NameserverRefused, 'refused: nothing listens there', cause=cause)
-    what = f'cannot be asked: {error.strerror or error}'
-    return Failure(NameserverUnreachable, what, cause=cause)
+    return Failure(
+        NameserverUnreachable, f'cannot be asked: {error.strerror or error}', cause=cause
+    )
 
 
 SERIAL = itertools.count(1)  # numbers all failures, to tell which of two was the last
@@ -1238,7 +1230,7 @@ class Failures:
 
     def __init__(
         self,
-        times: dict[tuple[Nameserver, Failure], int],
+        times: collections.Counter[tuple[Nameserver, Failure]],
         wrong_case: dict[Nameserver, None],
         last: Failure | None = None,
         serial: int = 0,
@@ -1252,9 +1244,8 @@ class Failures:
 
     def add(self, nameserver: Nameserver, failure: Failure) -> None:
         self.last, self.serial = failure, next(SERIAL)
-        count = self.times.get((nameserver, failure), 0)
-        if count or len(self.times) < MAX_FAILURES:
-            self.times[nameserver, failure] = count + 1
+        if (nameserver, failure) in self.times or len(self.times) < MAX_FAILURES:
+            self.times[nameserver, failure] += 1
 
     def error_replies(self, nameserver: Nameserver) -> int:
         return sum(
@@ -1278,9 +1269,8 @@ class Failures:
 
     def merged_with(self, other: Failures) -> Failures:
         """Returns the failures of two record types of one name as one."""
-        times = collections.Counter(self.times) | collections.Counter(other.times)
         last = max(self, other, key=lambda failures: failures.serial)
-        wrong_case = self.wrong_case | other.wrong_case
+        times, wrong_case = self.times | other.times, self.wrong_case | other.wrong_case
         return Failures(times, wrong_case, last.last, last.serial, last.aliases)
 
     def error(self, fqdn: bytes, qtypes: Iterable[int], is_by_hook: bool) -> ResolverError:
@@ -1332,10 +1322,9 @@ def is_decisive(outcome: Outcome) -> bool:
     """Tells whether the outcome for one record type is the outcome for the name."""
     if isinstance(outcome, Answer):
         return outcome.negative is NameDoesNotExist
-    if isinstance(outcome, Failures):
-        last = outcome.last
-        return last is not None and not issubclass(last.error, TemporaryResolverError)
-    return True
+    if isinstance(outcome, Failures) and outcome.last is not None:
+        return not issubclass(outcome.last.error, TemporaryResolverError)
+    return isinstance(outcome, Raised)
 
 
 def is_positive(outcome: Outcome) -> bool:
@@ -1388,10 +1377,7 @@ class Sockets:
         nothing else under way, they are sent at once.
         """
         (self.under_way if look_up.has_begun else self.beginning)[look_up] = None
-        if not self.poller.queries:
-            self.flush()
-        else:
-            self.flush_soon()
+        (self.flush_soon if self.poller.queries else self.flush)()
 
     def room(self) -> int:
         """Returns how many more look-ups may begin, each counted as one socket."""
@@ -1432,52 +1418,52 @@ class Sockets:
     def open(self, query: Query) -> bool:
         """Opens the socket of a query, or fails it; False: there is no room, it stays queued."""
         while query in query.look_up.in_set:  # which it leaves if a spare socket has its answer
-            if len(self.poller.queries) >= self.limit:
-                if not self.spare:
-                    return False
+            if len(self.poller.queries) < self.limit:
+                try:
+                    query.open(self.poller)
+                except (OSError, NotImplementedError) as error:
+                    if is_shortage(error) and self.poller.queries:
+                        # Now at the limit: it opens in place of a spare socket, or not at all.
+                        self.limit = len(self.poller.queries)
+                    else:
+                        query.look_up.query_failed(query, socket_failure(error))
+                else:
+                    query.look_up.has_begun = True
+                    self.outbox.append(query)
+                    break
+            elif self.spare:
                 oldest = next(iter(self.spare))
                 oldest.read()
                 oldest.look_up.drop(oldest)
-                continue
-            try:
-                query.open(self.poller)
-            except (OSError, NotImplementedError) as error:
-                if is_shortage(error) and self.poller.queries:
-                    # Now at the limit: it opens in place of a spare socket, or not at all.
-                    self.limit = len(self.poller.queries)
-                else:
-                    query.look_up.query_failed(query, socket_failure(error))
             else:
-                query.look_up.has_begun = True
-                self.outbox.append(query)
-                break
+                return False
         return True
 
     def send(self) -> None:
         """Sends what is open. In a shortage of buffers the rest waits until a socket is closed."""
         now = self.poller.loop.time()
-        outbox, self.outbox = self.outbox, []
+        # One that was closed meanwhile is left out: its look-up has an answer, or is over.
+        outbox, self.outbox = [query for query in self.outbox if query.sock is not None], []
         for i, query in enumerate(outbox):
-            if query.sock is None:
-                continue  # closed meanwhile: its look-up has an answer, or is over
             look_up = query.look_up
             if look_up not in self.poller.deadlines:  # the time of the set starts
-                self.poller.start_clock(look_up, now)
+                self.poller.deadlines[look_up] = now + look_up.timeout
+                self.poller.set_timer(now + look_up.timeout)
             query.flight.asked_at = min(query.flight.asked_at, now)
             try:
-                query.sock.send(query.wire)
+                query.sock.send(query.wire)  # type: ignore[union-attr]
             except OSError as error:
-                unsent = [query for query in outbox[i:] if query.sock is not None]
-                if is_shortage(error) and len(self.poller.queries) > len(unsent):
-                    self.outbox = unsent
+                if is_shortage(error) and len(self.poller.queries) > len(outbox) - i:
+                    self.outbox = outbox[i:]
                     return
                 look_up.query_failed(query, socket_failure(error))
-                continue
-            query.is_sent = True
-            if look_up.failing is not None:
-                query.replies = look_up.failing.replies[query.nameserver]
-            if logger.isEnabledFor(logging.DEBUG):
-                look_up.log(logging.DEBUG, '%s: asked %s', query.flight.question, query.nameserver)
+            else:
+                query.is_sent = True
+                query.replies = look_up.failing.replies[query.nameserver] if look_up.failing else 0
+                if logger.isEnabledFor(logging.DEBUG):
+                    look_up.log(
+                        logging.DEBUG, '%s: asked %s', query.flight.question, query.nameserver
+                    )
 
     def close(self, query: Query, sock: Socket) -> None:
         self.spare.pop(query, None)
@@ -1502,7 +1488,7 @@ class Flight:
         self.failures: Failures | None = None  # of the leader; most have none
 
     def ensure_failures(self) -> Failures:
-        self.failures = self.failures or Failures({}, {})
+        self.failures = self.failures or Failures(collections.Counter(), {})
         return self.failures
 
 
@@ -1590,10 +1576,12 @@ class LookUp:
             )
         is_time_up = False
         try:
-            for flight in flights:
-                for nameserver in nameservers:
-                    query = Query(self, flight, nameserver)
-                    self.queries[query] = self.in_set[query] = None
+            self.in_set = {
+                Query(self, flight, nameserver): None
+                for flight in flights
+                for nameserver in nameservers
+            }
+            self.queries.update(self.in_set)
             self.sockets.enqueue(self)
             if self.in_set and not self.is_over:
                 is_time_up = await self.sleep()
@@ -1784,8 +1772,8 @@ class Cache:
                 flight.followers[look_up] = None
                 look_up.followed[question.qtype] = flight
             else:
-                flight = self.in_flight[question.wire] = Flight(question, look_up)
-                look_up.led[question.qtype] = flight
+                flight = Flight(question, look_up)
+                self.in_flight[question.wire] = look_up.led[question.qtype] = flight
         return not look_up.is_over
 
     def abandon(self, look_up: LookUp) -> None:
@@ -1932,11 +1920,11 @@ class LoopResolver:
             for outcome in (await self.find(fqdn, qtypes, asked)).values():
                 if isinstance(outcome, Failures):
                     failures.append(outcome)
-                    continue
-                records += outcome.records
-                expires_at = min(expires_at, outcome.expires_at)
-                if fqdn not in answered or outcome.negative is NameDoesNotExist:
-                    answered[fqdn] = outcome  # that of a type, unless the other has NXDOMAIN
+                else:
+                    records += outcome.records
+                    expires_at = min(expires_at, outcome.expires_at)
+                    if fqdn not in answered or outcome.negative is NameDoesNotExist:
+                        answered[fqdn] = outcome  # that of a type, unless the other has NXDOMAIN
             if fqdn in answered and answered[fqdn].negative is NameDoesNotExist:
                 continue
             if records and not any(map(is_decisive, failures)):
@@ -1962,8 +1950,8 @@ class LoopResolver:
         expires_at: float,
     ) -> None:
         """Remembers records until an answer expires or a file on the way is to be checked again."""
-        files: list[Any] = [self.hosts, *([] if self.get_nameservers else [self.resolv_conf])]
-        until = min(expires_at, *[file.check_again_at for file in files])
+        conf_until = math.inf if self.get_nameservers else self.resolv_conf.check_again_at
+        until = min(expires_at, self.hosts.check_again_at, conf_until)
         if self.loop.time() < until:
             # An answer that expires earlier was not needed, and is soon gone.
             used = [
@@ -2055,8 +2043,7 @@ class LoopResolver:
         # answer by then, it is pending again, and put to all sets after this.
         from_start = list(look_up.led.values())
         try:
-            is_next = not self.sockets.gate and self.sockets.room() > 0
-            if not (look_up.has_begun or is_next):
+            if not look_up.has_begun and (self.sockets.gate or self.sockets.room() <= 0):
                 await self.sockets.pass_gate(look_up)
                 if look_up.is_over:
                     return
@@ -2119,11 +2106,11 @@ class LoopResolver:
                 addresses = keep_valid(ipaddress.ip_address, words)
                 given: Any = [ip for ip in addresses if ip.version == VERSIONS.get(qtype)]
             else:
-                label = f'{describe(fqdn, [qtype])}: get_host gave'
                 coroutine = self.get_host(fqdn, qtype)
                 if not hasattr(coroutine, '__await__'):
                     raise ResolverError(
-                        f'{label} {coroutine!r}: it has to be a coroutine function (async def)'
+                        f'{describe(fqdn, [qtype])}: get_host gave {coroutine!r}: it has to be a '
+                        'coroutine function (async def)'
                     )
                 given = await coroutine
             now = self.loop.time()
@@ -2132,8 +2119,8 @@ class LoopResolver:
                 records = tuple([to_value(value, now) for value in values if value is not None])
             except TypeError as error:  # of what a hook gave: a file has addresses alone
                 raise ResolverError(
-                    f'{label} {given!r}, where an ipaddress object, a tuple of them or None is '
-                    f'needed: {error}'
+                    f'{describe(fqdn, [qtype])}: get_host gave {given!r}, where an ipaddress '
+                    f'object, a tuple of them or None is needed: {error}'
                 ) from error
             if records and records not in [answer.records for answer in found.values()]:
                 found[qtype] = Answer(records, min([record.expires_at for record in records]))
@@ -2186,13 +2173,20 @@ def Resolver(  # noqa: N802
                 f'get_host, get_nameservers and transform_fqdn must be functions, not {hook!r}'
             )
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
-    options = get_host, get_nameservers, transform_fqdn, timeout, max_sockets, max_cache_size
 
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
         for other in list(in_loop):  # a copy: other threads may have loops of their own
             if other.is_closed() and (resolver := in_loop.pop(other, None)):
                 resolver.sockets.poller.epoll = None  # which closes it
-        in_loop[loop] = resolver = LoopResolver(loop, *options)
+        in_loop[loop] = resolver = LoopResolver(
+            loop,
+            get_host,
+            get_nameservers,
+            transform_fqdn,
+            timeout,
+            max_sockets,
+            max_cache_size,
+        )
         return resolver
 
     async def resolve(name: str, qtype: Any) -> tuple[Any, ...]:
@@ -2212,9 +2206,10 @@ def Resolver(  # noqa: N802
         loop = asyncio.get_running_loop()
         resolver = in_loop.get(loop) or start(loop)
         now = loop.time()
-        records = resolver.cache.recall(name, qtype, now)
         try:
-            return records or await resolver.resolve(name, qtype, now)
+            return resolver.cache.recall(name, qtype, now) or await resolver.resolve(
+                name, qtype, now
+            )
         except FileShortage as error:
             raise TemporaryResolverError(
                 f'{describe(to_fqdn(name), check_types(qtype))}: {error}'
@@ -2437,8 +2432,8 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
     options = parser.parse_intermixed_args(args)
     types = [word.upper() for word in options.words if word.upper() in TYPES.__members__]
     options.names = [word for word in options.words if word.upper() not in TYPES.__members__]
-    asked = dict.fromkeys([*types, *options.types] or ['A', 'AAAA'])
-    options.qtypes = [TYPES[word] for word in asked]
+    words = dict.fromkeys([*types, *options.types] or ['A', 'AAAA'])
+    options.qtypes = [TYPES[word] for word in words]
     try:
         if not options.names:
             raise ValueError('a NAME is needed')
