@@ -685,7 +685,7 @@ def read_addresses(
 ) -> Answer | None:
     """Reads the common answer section: only addresses, each owned by a pointer to the question.
 
-    Returns None for any other. Nearly all are so, and this takes a fifth of the time.
+    Returns None for any other. Nearly all replies are so, and `parse` takes five times as long.
     """
     layout, expected_start, address_class = address_record
     records = data[offset : offset + count * layout.size]
@@ -809,7 +809,7 @@ def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
 
 HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
 SHORTAGE_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
-# Of these, the cause is this machine and not the nameserver.
+# These are errors of this machine, not of the nameserver.
 LOCAL_ERRNOS = (*SHORTAGE_ERRNOS, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC)
 
 
@@ -1049,18 +1049,19 @@ class FailingNameservers:
 # failure is closed at once, and all are when their look-up ends.
 #
 # A look-up waits in one of three places. At the gate it has no queries, and its hook was not called
-# yet. In `beginning` it has queries for its first set. In `under_way` it had begun before: one of
-# its sockets was opened, its caller waited for another name, or it took over from one that had.
+# yet. In `beginning` it has queries for its first set. In `under_way` it had begun when it was
+# queued: one of its sockets was opened before, its caller waited for another name, or it took over
+# from a look-up that had begun.
 #
 # How each thing ends: a query is dropped, which closes its socket. A set is ended, which makes its
 # queries spare. A flight is finished with an outcome, or abandoned without one. A look-up settles
 # its questions one by one, and is over when the rest does not matter.
 #
-# At the end of each step of the loop:
+# At the end of each step of the loop, unless a callback that will make it so is scheduled already:
 #
 #   - No more sockets are open than the limit.
-#   - A look-up is queued only while too few sockets can be opened, spare ones counted as free: less
-#     than its whole set needs or, once it has begun, none.
+#   - A look-up is queued only while too few sockets can be opened, spare ones counted as free:
+#     fewer than its whole set needs or, once it has begun, none.
 #   - A look-up waits at the gate only while those that are queued take all the room.
 #   - A query that is active has a deadline that will end its set; a timer is set for the first one.
 #   - While a hook is awaited, the look-up has no queries but spare ones.
@@ -1068,7 +1069,8 @@ class FailingNameservers:
 
 
 new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
-# One-shot, since a forked child may hold open what is closed here, and epoll would report it again.
+# One-shot: a closed socket that a forked child still holds stays in epoll, which would report it
+# for ever.
 READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESHOT', 0)
 
 
@@ -1120,14 +1122,14 @@ class Poller:
         """Has `check` called at a time of the loop's clock, or earlier."""
         if when < self.check_at:
             self.timer.cancel()
-        elif self.loop.time() < self.check_at:  # else there is none, or it is late or lost
+        elif self.loop.time() < self.check_at:  # else there is none, or it is overdue or lost
             return
         self.check_at = when
         self.timer = self.loop.call_at(when, self.check)
 
     def check(self) -> None:
         """Expires the sets whose deadline has come, and sets the timer for the next one."""
-        self.timer.cancel()  # which is not the one that calls this, where that one was late
+        self.timer.cancel()  # which is not the one that calls this, where that one was overdue
         self.check_at = -math.inf
         now = self.loop.time()
         for look_up in [each for each, deadline in self.deadlines.items() if deadline <= now]:
@@ -1251,7 +1253,7 @@ class Failures:
         return sum(
             count
             for (asked, failure), count in self.times.items()
-            # An OSError is an error of a socket or a timeout.
+            # An OSError is an error of a socket or a timeout: a TimeoutError is one, too.
             if asked == nameserver and not issubclass(failure.error, OSError)
         )
 
@@ -1340,7 +1342,8 @@ class Sockets:
     """Opens a socket for each query, never more than the limit, and closes spare ones for others.
 
     The limit is `max_sockets`, or fewer while the system refuses more: then it is what was open at
-    that time and grows with each socket that is closed, until none is open or it is reached again.
+    that time and grows with each socket that is closed, until none is open or `max_sockets` is
+    reached again.
     """
 
     def __init__(self, poller: Poller, max_sockets: int) -> None:
@@ -1417,7 +1420,7 @@ class Sockets:
 
     def open(self, query: Query) -> bool:
         """Opens the socket of a query, or fails it; False: there is no room, it stays queued."""
-        while query in query.look_up.in_set:  # which it leaves if a spare socket has its answer
+        while query in query.look_up.in_set:  # until it failed, or a spare socket had its answer
             if len(self.poller.queries) < self.limit:
                 try:
                     query.open(self.poller)
@@ -1498,7 +1501,8 @@ class LookUp:
     Each question is pending, in flight (led or followed), or has an outcome. It is pending at the
     beginning, and when its leader, which may be this one, has left. The look-up is over when each
     has an outcome, when one outcome decides for both, or when one question has records and a set
-    that was asked the other is over: no client would wait for more tries (as in RFC 8305 §3).
+    that was asked the other question has ended: no client would wait for more tries (as in RFC 8305
+    §3).
 
     It puts the questions that it leads to sets of nameservers, one set after another. The queries
     in `in_set` are queued, open or active, all others in `queries` are spare.
@@ -1524,7 +1528,7 @@ class LookUp:
         self.finish = finish
         self.questions = questions
         self.has_records = has_records  # of one record type
-        self.has_begun = has_begun  # as above: it comes before look-ups that have not
+        self.has_begun = has_begun  # it is queued in `under_way`, as said above, not in `beginning`
         self.pending = list(questions)
         self.led: dict[TYPES, Flight] = {}
         self.followed: dict[TYPES, Flight] = {}
@@ -1603,7 +1607,7 @@ class LookUp:
 
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
-        self.woken = None
+        self.woken = None  # it is not done where the coroutine was closed, maybe with its loop
         self.sockets.poller.deadlines.pop(self, None)
         for query in list(self.in_set):
             if query.is_sent:
@@ -1633,9 +1637,9 @@ class LookUp:
             found = found._replace(reason=f'{nameserver} {found.reason}')
         # That a name does not exist is the answer for all its types.
         for each in list(self.led.values()) if found.negative is NameDoesNotExist else [flight]:
-            self.end(each, found)
+            self.finish_flight(each, found)
 
-    def end(self, flight: Flight, outcome: Outcome) -> None:
+    def finish_flight(self, flight: Flight, outcome: Outcome) -> None:
         """Drops the queries about a question, and gives its outcome to all that wait for it."""
         for query in list(self.queries):
             if query.flight is flight:
@@ -1647,7 +1651,7 @@ class LookUp:
         self.drop(query)
         self.record_failure(query, failure)
         if not issubclass(failure.error, TemporaryResolverError):
-            self.end(query.flight, query.flight.ensure_failures())
+            self.finish_flight(query.flight, query.flight.ensure_failures())
 
     def record_failure(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
@@ -1660,7 +1664,8 @@ class LookUp:
         is_fault = (
             self.failing.replies[nameserver] == query.replies
             if failure.error is ResolverTimeout
-            else bool(failure.cause[1:]) and failure.cause[1] not in LOCAL_ERRNOS
+            else issubclass(failure.error, OSError)
+            and not any(argument in LOCAL_ERRNOS for argument in failure.cause)
         )
         if is_fault and self.failing.failed(nameserver, self.sockets.poller.loop.time()):
             self.log(
@@ -1677,6 +1682,7 @@ class LookUp:
         try:
             logger.log(level, text, *args)
         except Exception as error:
+            # Of whichever question: it is raised for the look-up.
             self.outcomes[self.questions[0].qtype] = Raised(error, error.__traceback__)
             self.is_over = True
             self.wake()
@@ -1733,7 +1739,7 @@ class Cache:
     The leader of a question asks it in its own task, and its outcome goes to all followers. Each
     of them waits on a future of its own, so that cancelling one affects no other. If the leader
     leaves without an outcome, its followers enter the question anew: the first to run leads. One
-    that asks another question does so after the set that is under way.
+    that leads another question is not woken for it, and enters it before its next set.
 
     A shortcut is for a name as it was given, and refers only to answers that are in the cache.
     """
@@ -1750,7 +1756,7 @@ class Cache:
         try:
             shortcut = self.shortcuts.get((name, qtype))
         except TypeError:
-            return None  # a list is no name, and has no hash
+            return None  # what has no hash is neither a name nor a type
         if shortcut is None or now >= shortcut.until:
             return None
         for key in shortcut.used:
@@ -1777,10 +1783,10 @@ class Cache:
         return not look_up.is_over
 
     def abandon(self, look_up: LookUp) -> None:
-        """Ends the flights that a look-up leads, without an outcome: to be entered anew."""
+        """Abandons the flights that a look-up leads: their questions are to be entered anew."""
         while look_up.led:
             _, flight = look_up.led.popitem()
-            if self.in_flight.get(flight.question.wire) is flight:  # or the cache was cleared
+            if self.in_flight.get(flight.question.wire) is flight:  # else the cache was cleared
                 del self.in_flight[flight.question.wire]
             look_up.pending.append(flight.question)
             for follower in flight.followers:
@@ -1791,9 +1797,9 @@ class Cache:
                     follower.wake()
 
     def finish(self, flight: Flight, outcome: Outcome) -> None:
-        """Ends a flight, caches an answer, and gives an outcome to the leader and the followers."""
+        """Finishes a flight: caches an answer, and settles the question of all that wait for it."""
         key = flight.question.wire
-        if self.in_flight.get(key) is flight:  # or the cache was cleared
+        if self.in_flight.get(key) is flight:  # else the cache was cleared
             del self.in_flight[key]
             if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
                 self.answers[key] = outcome
@@ -1910,7 +1916,7 @@ class LoopResolver:
         # The hosts file may have the name as given, which comes before what the search list makes.
         if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
             return sum([answer.records for answer in found.values()], ())
-        asked: list[bytes] = []  # the names that had to be waited for
+        asked: list[bytes] = []  # not empty once a name had to be waited for
         answered: dict[bytes, Answer] = {}
         expires_at = math.inf
         failed: tuple[bytes, Failures] | None = None
@@ -1999,7 +2005,7 @@ class LoopResolver:
         """Returns what is known of a name: in the hosts file, in the cache, or else by asking.
 
         What other look-ups ask already is waited for. `has_records`: there are some of the other
-        type, by another name. `asked`: the names that this caller waited for before; is added to.
+        type, by another name. `asked`: not empty once this caller had to wait for a name.
         """
         now = self.loop.time()
         if (self.get_host is not None or fqdn in self.hosts.read(now)) and (
@@ -2039,8 +2045,8 @@ class LoopResolver:
     async def ask_sets(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, one set after another."""
         sets: Any = None
-        # These are put to all sets. A question that is taken over on the way is not: if it has no
-        # answer by then, it is pending again, and put to all sets after this.
+        # Only these fail at the end. A question that is taken over on the way missed some sets: if
+        # it has no answer at the end, it is pending again, and put to all sets.
         from_start = list(look_up.led.values())
         try:
             if not look_up.has_begun and (self.sockets.gate or self.sockets.room() <= 0):

@@ -2034,7 +2034,7 @@ class TestRecvfrom:
 
 class WithoutReaders(asyncio.SelectorEventLoop):
     def add_reader(self, *_):
-        raise NotImplementedError
+        raise NotImplementedError('add_reader')
 
 
 with_epoll_and_without = cases('new_epoll', {'epoll': m.new_epoll, 'no epoll': None})
@@ -2166,7 +2166,7 @@ class TestPoller:
             await asking((1, ('127.0.0.1', 9)))('www.example.com', TYPES.A)
 
     @with_epoll_and_without
-    def test_loop_without_add_reader_is_an_error_with_a_hint(self, monkeypatch, new_epoll):
+    def test_loop_without_add_reader_is_an_error_with_a_hint(self, monkeypatch, caplog, new_epoll):
         monkeypatch.setattr(m, 'new_epoll', new_epoll)
 
         async def scenario():
@@ -2174,6 +2174,9 @@ class TestPoller:
             with pytest.raises(m.ResolverError, match=r'www.example.com A: 127.0.0.1:53 cannot be asked.*no add_reader.*uvloop') as caught:
                 await asking((1, ('127.0.0.1', 53)))('www.example.com', TYPES.A)
             assert isinstance(caught.value.__cause__, NotImplementedError)
+            with pytest.raises(m.ResolverError, match='no add_reader'):
+                await Resolver()[0]('www.example.com', TYPES.A)
+            assert not caplog.messages  # that a nameserver fails
             assert descriptors_now() == descriptors
 
         run(scenario(), WithoutReaders)
