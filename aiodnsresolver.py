@@ -749,8 +749,11 @@ def to_answer(
         else:
             length, address_class = ADDRESSES[qtype]
             if len(rdata) != length:
-                what = f'an {TYPES(qtype).name} record of {len(rdata)} octets, not {length}'
-                return Failure(BadAddress, f'gave {what}, for {name_to_text(name.lower())}')
+                return Failure(
+                    BadAddress,
+                    f'gave an {TYPES(qtype).name} record of {len(rdata)} octets, not {length}, '
+                    f'for {name_to_text(name.lower())}',
+                )
             values.append(address_class(rdata, record_expires_at))
     return Answer(tuple(values), min([value.expires_at for value in values]), aliases)
 
@@ -2438,8 +2441,9 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
     options = parser.parse_intermixed_args(args)
     types = [word.upper() for word in options.words if word.upper() in TYPES.__members__]
     options.names = [word for word in options.words if word.upper() not in TYPES.__members__]
-    words = dict.fromkeys([*types, *options.types] or ['A', 'AAAA'])
-    options.qtypes = [TYPES[word] for word in words]
+    options.qtypes = [
+        TYPES[word] for word in dict.fromkeys([*types, *options.types] or ['A', 'AAAA'])
+    ]
     try:
         if not options.names:
             raise ValueError('a NAME is needed')
