@@ -1128,13 +1128,13 @@ class Poller:
         elif self.loop.time() < self.check_at:  # else there is none, or it is overdue or lost
             return
         self.check_at = when
-        self.timer = self.loop.call_at(when, self.check)
+        self.timer = self.loop.call_at(when, self.check, when)
 
-    def check(self) -> None:
+    def check(self, when: float) -> None:
         """Expires the sets whose deadline has come, and sets the timer for the next one."""
         self.timer.cancel()  # which is not the one that calls this, where that one was overdue
         self.check_at = -math.inf
-        now = self.loop.time()
+        now = max(when, self.loop.time())  # a timer may be early, as time has a resolution
         for look_up in [each for each, deadline in self.deadlines.items() if deadline <= now]:
             del self.deadlines[look_up]
             look_up.read_all()
@@ -1908,7 +1908,8 @@ class LoopResolver:
         if not isinstance(name, str):
             raise TypeError(f'name must be a str, not {name!r}')
         qtypes = check_types(qtype)
-        conf = NO_SEARCH_LIST if self.get_nameservers else self.resolv_conf.read(now)
+        is_by_hook = self.get_nameservers is not None
+        conf = NO_SEARCH_LIST if is_by_hook else self.resolv_conf.read(now)
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
         if literal := to_literal(name, as_given):
             if literal.version in [VERSIONS.get(each) for each in qtypes]:
@@ -1946,7 +1947,7 @@ class LoopResolver:
                 if b'.' in fqdn or not failed[1].all_refused():
                     break
         if failed:
-            raise failed[1].error(failed[0], qtypes, self.get_nameservers is not None)
+            raise failed[1].error(failed[0], qtypes, is_by_hook)
         raise does_not_exist(answered, as_given, qtypes)
 
     def make_shortcut(
@@ -1959,8 +1960,9 @@ class LoopResolver:
         expires_at: float,
     ) -> None:
         """Remembers records until an answer expires or a file on the way is to be checked again."""
-        conf_until = math.inf if self.get_nameservers else self.resolv_conf.check_again_at
-        until = min(expires_at, self.hosts.check_again_at, conf_until)
+        until = min(expires_at, self.hosts.check_again_at)
+        if self.get_nameservers is None:
+            until = min(until, self.resolv_conf.check_again_at)
         if self.loop.time() < until:
             # An answer that expires earlier was not needed, and is soon gone.
             used = [

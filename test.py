@@ -2086,6 +2086,14 @@ class TestPoller:
         assert now() == 1001.1
         assert [type(look_up.exception()) for look_up in (first, second)] == [m.ResolverTimeout] * 2
 
+    async def test_timer_that_is_called_early_is_believed(self, nameserver, monkeypatch):
+        loop = asyncio.get_running_loop()
+        call_at = loop.call_at
+        monkeypatch.setattr(loop, 'call_at', lambda when, *args, **options: call_at(now() + (when - now()) / 100, *args, **options))
+        with pytest.raises(m.ResolverTimeout):
+            await asking(*[(1, nameserver(silence).at)] * 5)('www.example.com', TYPES.A)
+        assert now() == pytest.approx(1000.05)
+
     async def test_timer_that_was_lost_with_its_clock_is_set_again(self, nameserver, monkeypatch):
         resolve, loop = asking((0.5, nameserver(a('192.0.2.1'), silence).at)), asyncio.get_running_loop()
         with monkeypatch.context() as patch:
@@ -2099,10 +2107,10 @@ class TestPoller:
     async def test_zero_timeout_does_not_make_it_check_all_the_time(self, nameserver, monkeypatch):
         checks, check = [], m.Poller.check
 
-        def check_and_count(poller):
+        def check_and_count(poller, when):
             checks.append(now())
             assert len(checks) < 1000
-            check(poller)
+            check(poller, when)
 
         monkeypatch.setattr(m.Poller, 'check', check_and_count)
         resolve = asking((0, nameserver(after(1, a('192.0.2.1'))).at), 2)
@@ -3488,7 +3496,10 @@ class TestSearchList:
 
     def test_failures_of_two_types_are_counted_as_often_as_the_more_frequent(self):
         at, timed_out = m.to_nameserver('192.0.2.1', 53), m.Failure(m.ResolverTimeout, 'timed out after 0.5 s')
-        often, seldom = m.Failures(collections.Counter({(at, timed_out): 5}), {}, timed_out), m.Failures(collections.Counter({(at, timed_out): 1}), {}, timed_out)
+        often, seldom = (
+            m.Failures(collections.Counter({(at, timed_out): 5}), {}, timed_out),
+            m.Failures(collections.Counter({(at, timed_out): 1}), {}, timed_out),
+        )
         for merged in often.merged_with(seldom), seldom.merged_with(often):
             assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(merged.error(b'db', BOTH, False))
 
