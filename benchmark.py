@@ -195,9 +195,9 @@ def rows(divisor):
     yield Row(BURST.format(50_000 // divisor), uncached, RESOLVERS, 'per second', burst)
     yield Row(KEPT.format(100_000 // divisor), memory, RESOLVERS, 'bytes', {'total': 100_000 // divisor})
     silent, half_dead = RESOLV_CONF.replace(LIVE, SILENT), f'nameserver {SILENT}\n{RESOLV_CONF}'
-    yield Row('memory, 1,000 in flight', memory, RESOLVERS, 'bytes', {'total': 1000, 'at_once': 1000, 'timeout': 1.5}, silent)
-    later = {'in_flight': 1, 'total': max(1, 5 // divisor), 'warm_up': 1}
-    yield Row('one of two nameservers dead, later look-ups', uncached, [*RESOLVERS, THREADS], 'p50 ms', later, half_dead)
+    waiting = {'total': 1000, 'at_once': 1000, 'timeout': 0.45}  # so that none has timed out
+    yield Row('memory, 1,000 in flight', memory, RESOLVERS, 'bytes', waiting, silent)
+    yield Row('one of two dead, later', uncached, [*RESOLVERS, THREADS], 'p50 ms', {'total': 5, 'in_flight': 1, 'warm_up': 1}, half_dead)
 
 
 TARGETS = {  # row: figure, the peer or the other row that ours is divided by, and the bound: the least for speeds, else the most
