@@ -1066,7 +1066,7 @@ class FailingNameservers:
 #   - A look-up is queued only while too few sockets can be opened, spare ones counted as free:
 #     fewer than its whole set needs or, once it has begun, none.
 #   - A look-up waits at the gate only while those that are queued take all the room.
-#   - A query that is active has a deadline that will end its set; a timer is set for the first one.
+#   - A query that is active has a deadline that will end its set.
 #   - While a hook is awaited, the look-up has no queries but spare ones.
 #   - A question in flight has one leader, and each of its followers waits for its outcome.
 
@@ -1078,21 +1078,18 @@ READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESH
 
 
 class Poller:
-    """Calls `read` of a query when its socket is readable, `expire` of a look-up at its deadline.
+    """Calls `read` of a query when its socket is readable.
 
-    The loop knows of one epoll object and one timer. Both are there from the first `watch` to the
-    first `check` that finds nothing to wait for: to stop after each look-up would take more time.
-    Where the system has no epoll, the loop watches each socket.
+    The loop knows of one epoll object, from the first `watch` to the first `check` that finds
+    nothing watched. The checks are one timeout apart: to stop after each look-up would take more
+    time. Where the system has no epoll, the loop watches each socket.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.epoll: Any = None
         self.queries: dict[int, Query] = {}  # by the file descriptor of their open socket
-        self.deadlines: dict[LookUp, float] = {}  # when the sets that are under way expire
-        self.timer: Any = None
-        self.check_at = -math.inf  # when the timer calls `check`
-        self.interval = MIN_INTERVAL  # to the next check if there is no deadline: the last timeout
+        self.interval = MIN_INTERVAL  # of the checks: the timeout of the last query
 
     def watch(self, fd: int, query: Query) -> None:
         """Calls `query.read` once, when the socket is readable.
@@ -1107,6 +1104,7 @@ class Poller:
             epoll.register(fd, READABLE_ONCE)
             if self.epoll is None:
                 self.loop.add_reader(epoll.fileno(), self.dispatch)
+                self.loop.call_later(self.interval, self.check)
                 self.epoll = epoll
         self.queries[fd] = query
 
@@ -1121,27 +1119,10 @@ class Poller:
         if new_epoll is None and not self.loop.is_closed():
             self.loop.remove_reader(fd)
 
-    def set_timer(self, when: float) -> None:
-        """Has `check` called at a time of the loop's clock, or earlier."""
-        if when < self.check_at:
-            self.timer.cancel()
-        elif self.loop.time() < self.check_at:  # else there is none, or it is overdue or lost
-            return
-        self.check_at = when
-        self.timer = self.loop.call_at(when, self.check, when)
-
-    def check(self, when: float) -> None:
-        """Expires the sets whose deadline has come, and sets the timer for the next one."""
-        self.timer.cancel()  # which is not the one that calls this, where that one was overdue
-        self.check_at = -math.inf
-        now = max(when, self.loop.time())  # a timer may be early, as time has a resolution
-        for look_up in [each for each, deadline in self.deadlines.items() if deadline <= now]:
-            del self.deadlines[look_up]
-            look_up.read_all()
-            look_up.wake(is_time_up=True)
-        if self.queries or self.deadlines:
-            self.set_timer(min(self.deadlines.values(), default=now + self.interval))
-        elif self.epoll is not None:
+    def check(self) -> None:
+        if self.queries:
+            self.loop.call_later(self.interval, self.check)
+        else:
             self.loop.remove_reader(self.epoll.fileno())
             self.epoll = None  # which closes it
 
@@ -1162,6 +1143,24 @@ class Socket(socket.SocketType):
 
     __slots__ = ()
     __del__ = socket.SocketType.close
+
+
+class Deadline:
+    """One timer for the sets that were sent together with the same timeout."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
+        self.look_ups: dict[LookUp, None] = {}
+        self.timer = loop.call_at(when, self.expire)
+
+    def expire(self) -> None:
+        for look_up in list(self.look_ups):
+            look_up.read_all()
+            look_up.wake(is_time_up=True)
+
+    def remove(self, look_up: LookUp) -> None:
+        del self.look_ups[look_up]
+        if not self.look_ups:
+            self.timer.cancel()
 
 
 class Query:
@@ -1448,13 +1447,17 @@ class Sockets:
     def send(self) -> None:
         """Sends what is open. In a shortage of buffers the rest waits until a socket is closed."""
         now = self.poller.loop.time()
+        deadlines: dict[float, Deadline] = {}  # of the sets that are sent together, by timeout
         # One that was closed meanwhile is left out: its look-up has an answer, or is over.
         outbox, self.outbox = [query for query in self.outbox if query.sock is not None], []
         for i, query in enumerate(outbox):
             look_up = query.look_up
-            if look_up not in self.poller.deadlines:  # the time of the set starts
-                self.poller.deadlines[look_up] = now + look_up.timeout
-                self.poller.set_timer(now + look_up.timeout)
+            if look_up.deadline is None:  # the time of the set starts
+                timeout = look_up.timeout
+                if timeout not in deadlines:
+                    deadlines[timeout] = Deadline(self.poller.loop, now + timeout)
+                look_up.deadline = deadlines[timeout]
+                look_up.deadline.look_ups[look_up] = None
             query.flight.asked_at = min(query.flight.asked_at, now)
             try:
                 query.sock.send(query.wire)  # type: ignore[union-attr]
@@ -1513,6 +1516,7 @@ class LookUp:
 
     is_over = False
     timeout = 0.0  # of the set under way, in seconds
+    deadline: Deadline | None = None  # of the set under way, from its first send
     woken: asyncio.Future[bool] | None = None  # what this look-up awaits
 
     def __init__(
@@ -1611,7 +1615,9 @@ class LookUp:
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
         self.woken = None  # it is not done where the coroutine was closed, maybe with its loop
-        self.sockets.poller.deadlines.pop(self, None)
+        if self.deadline is not None:
+            self.deadline.remove(self)
+            self.deadline = None
         for query in list(self.in_set):
             if query.is_sent:
                 self.sockets.spare[query] = None
@@ -2099,11 +2105,11 @@ class LoopResolver:
         first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
         nameservers = conf.nameservers[first:] + conf.nameservers[:first]
         for _round in range(conf.attempts):
-            unasked = list(nameservers)
+            unasked = [each for each in nameservers if not look_up.has_exhausted(each)]
             while unasked:
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
-                if self.cache.enter(look_up) and not look_up.has_exhausted(nameserver):
+                if self.cache.enter(look_up):
                     await look_up.ask_set(self.timeout or conf.timeout, (nameserver,))
                 if not look_up.is_asking():
                     return
