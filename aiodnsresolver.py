@@ -2104,8 +2104,9 @@ class LoopResolver:
             look_up.transform_fqdn = bytes  # which returns what it is given
         first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
         nameservers = conf.nameservers[first:] + conf.nameservers[:first]
-        for _round in range(conf.attempts):
-            unasked = [each for each in nameservers if not look_up.has_exhausted(each)]
+        for number in range(conf.attempts):
+            # None is exhausted before the first round.
+            unasked = [each for each in nameservers if not (number and look_up.has_exhausted(each))]
             while unasked:
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
