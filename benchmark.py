@@ -37,7 +37,7 @@ ZONE = f'$TTL 3600\n@ SOA ns mail 1 3600 600 86400 60\n@ NS ns\n* A {ADDRESS}\n*
 LIVE, SILENT = '127.8.15.53', '127.8.15.54'  # nameservers, at port 53, the only one that a resolv.conf can name
 RESOLV_CONF = f'nameserver {LIVE}\noptions timeout:2 attempts:5\n'
 OURS, PUBLISHED, OUR_GETADDRINFO = 'aiodnsresolver', 'aiodnsresolver 0.0.157', 'getaddrinfo of aiodnsresolver'
-THREADS, FLOOR, CACHE = 'getaddrinfo in threads', 'floor', 200_000
+THREADS, FLOOR = 'getaddrinfo in threads', 'floor'
 CALIBRATION = timeit.Timer('sum(i * i for i in range(100_000))')
 
 
@@ -75,7 +75,7 @@ PEERS = {
     ),
     'aiodns': ('import aiodns; r = aiodns.DNSResolver()', 'r.query_dns(name, "A")', f'r.getaddrinfo(name, socket.AF_UNSPEC, {STREAM})'),
     'dnspython': (
-        'import dns.asyncresolver as m; r = m.Resolver(); r.cache, r.lifetime = m.dns.resolver.LRUCache(CACHE), 10',
+        'import dns.asyncresolver as m; r = m.Resolver(); r.cache, r.lifetime = m.dns.resolver.LRUCache(10 * CACHE), 10',
         'r.resolve(name, "A")',
         'gather(r.resolve(name, "A"), r.resolve(name, "AAAA"))',
     ),
@@ -91,9 +91,9 @@ PEERS = {
 RESOLVERS = [OURS, 'aiodns', 'dnspython', PUBLISHED]
 
 
-def start(peer, both=False):
+def start(peer, both=False, cache=10_000):
     setup, *timed = PEERS[peer]
-    namespace = {**globals(), 'gather': asyncio.gather}
+    namespace = {**globals(), 'CACHE': cache, 'gather': asyncio.gather}
     exec(setup, namespace)
     return eval(f'lambda name: {timed[both]}', namespace)
 
@@ -165,7 +165,7 @@ def resident():
 
 async def memory(peer, total, at_once=100, timeout=None):
     """The memory for each name: that is cached or, when the time is up, still waited for."""
-    look_up, before, errors = start(peer), resident(), 0
+    look_up, before, errors = start(peer, cache=total), resident(), 0
     for first in range(0, total, at_once):
         tasks = [asyncio.ensure_future(look_up(NAME.format(i))) for i in range(first, first + at_once)]
         done, waiting = await asyncio.wait(tasks, timeout=timeout)
