@@ -1186,7 +1186,7 @@ class Query:
         if sock.getblocking():
             sock.setblocking(False)
         sock.connect(self.nameserver.address())
-        self.fd = sock.fileno()  # which `sock` has no more where it was garbage as well
+        self.fd = sock.fileno()  # kept, since a socket that was collected has none
         poller.watch(self.fd, self)
         self.sock = sock
 
@@ -2225,9 +2225,8 @@ def Resolver(  # noqa: N802
         resolver = in_loop.get(loop) or start(loop)
         now = loop.time()
         try:
-            return resolver.cache.recall(name, qtype, now) or await resolver.resolve(
-                name, qtype, now
-            )
+            records = resolver.cache.recall(name, qtype, now)
+            return records or await resolver.resolve(name, qtype, now)
         except FileShortage as error:
             raise TemporaryResolverError(
                 f'{describe(to_fqdn(name), check_types(qtype))}: {error}'
