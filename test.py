@@ -1304,6 +1304,10 @@ class TestQuestionsAndAnswers:
         'other class': (wire(A1, '? 1 CH TXT x'), '192.0.2.1', 120, ''),
         'alias': (wire('? 9 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1'), '192.0.2.1', 109, 'b.example'),
         'alias after its address': (wire('b.example. 20 IN A 192.0.2.1', '? 50 IN CNAME B.example.'), '192.0.2.1', 120, 'b.example'),
+        'alias to two addresses': (
+            wire('? 50 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1', 'b.example. 30 IN A 192.0.2.2'),
+            '192.0.2.1 192.0.2.2', 120, 'b.example',
+        ),
         'two aliases': (
             wire('? 50 IN CNAME b.example.', 'b.example. 7 IN CNAME c.example.', 'c.example. 9 IN A 192.0.2.1'),
             '192.0.2.1', 107, 'b.example c.example',
@@ -2212,6 +2216,17 @@ class TestSockets:
         assert server.times == [1000, 1000, 1000.5, 1000.5, 1001, 1001]
         assert now() == 1001.5
 
+    async def test_look_up_that_begins_does_not_overtake_one_that_may_begin(self, nameserver):
+        server = nameserver(after(0.1, a('192.0.2.1')))
+        resolve = asking((1, server.at), max_sockets=1)
+
+        async def one_after_another(*names):
+            for name in names:
+                await resolve(name, TYPES.A)
+
+        await asyncio.gather(one_after_another('a.example', 'c.example'), resolve('b.example', TYPES.A))
+        assert server.names == ['a.example', 'b.example', 'c.example']
+
     async def test_cancelled_look_up_keeps_no_turn(self, nameserver):
         resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))), max_sockets=1)
         first, second = (asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('a.example', 'b.example'))
@@ -2735,8 +2750,9 @@ class TestLookUps:
     async def test_error_of_very_many_failures_tells_some(self, clock, fake_sockets):
         fake_sockets(sending=raises(errno.EPERM))
         with pytest.raises(m.NameserverUnreachable) as caught:
-            await asking(*((1, ('127.0.0.1', port)) for port in range(1, 500)))('www.example.com', TYPES.A)
+            await asking(*((1, ('127.0.0.1', port)) for port in [*range(1, 500), 7]))('www.example.com', TYPES.A)
         assert str(caught.value).count('127.0.0.1') == 100
+        assert '127.0.0.1:7 cannot be asked: Operation not permitted (2 times)' in str(caught.value)
         assert isinstance(caught.value.__cause__, PermissionError)
 
     @cases('reply_, says', {
@@ -3074,6 +3090,17 @@ class TestHooks:
     async def test_other_value_of_get_host_is_an_error_that_shows_it(self, clock, hook, says):
         with pytest.raises(m.ResolverError, match=f'www.example.com A: get_host gave .*{says}'):
             await asking(get_host=hook)('www.example.com', TYPES.A)
+
+    async def test_get_nameservers_that_is_an_empty_container_is_one(self, nameserver):
+        class Pool(list):
+            async def __call__(self, fqdn):
+                yield 1, server.at
+
+        server = nameserver(a('192.0.2.1', ttl=300))
+        with files(resolv_conf='search lan.example\noptions ndots:5'):
+            resolve, _ = Resolver(get_nameservers=Pool())
+            await resolve('www.example.com', TYPES.A)
+        assert server.names == ['www.example.com']
 
     @cases('hook', {'list': lambda _: [(1, ('127.0.0.1', 53))], 'iterator': lambda _: iter(())})
     async def test_get_nameservers_has_to_be_an_async_generator(self, clock, hook):
@@ -3937,6 +3964,19 @@ class TestBothFamilies:
             assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1', '2001:db8::1']
             await asyncio.sleep(61)
         assert server.types == [1, 28, 28]
+
+    async def test_cached_type_is_the_result_where_no_nameserver_is_named_for_the_other(self, nameserver):
+        server, sets = nameserver(a('192.0.2.1', ttl=300)), []
+
+        async def get_nameservers(_):
+            while sets:
+                yield sets.pop()
+
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=get_nameservers)
+        sets.append((1, server.at))
+        await resolve('www.example.com', TYPES.A)
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1']
+        assert server.types == [1]
 
     @cases('qtypes', {
         'none': (), 'TXT beside A': (TYPES.A, TYPES.TXT), 'CNAME': (TYPES.CNAME,), 'other number': (TYPES.A, 2), 'list within': ([],),
