@@ -1120,6 +1120,7 @@ class Poller:
             self.loop.remove_reader(fd)
 
     def check(self) -> None:
+        """Takes epoll out of the loop if it watches nothing, else checks again later."""
         if self.queries:
             self.loop.call_later(self.interval, self.check)
         else:
@@ -1153,6 +1154,7 @@ class Deadline:
         self.timer = loop.call_at(when, self.expire)
 
     def expire(self) -> None:
+        """Ends the sets, after reading what has arrived: a late timer makes no reply a timeout."""
         for look_up in list(self.look_ups):
             look_up.read_all()
             look_up.wake(is_time_up=True)
@@ -1507,8 +1509,7 @@ class LookUp:
     Each question is pending, in flight (led or followed), or has an outcome. It is pending at the
     beginning, and when its leader, which may be this one, has left. The look-up is over when each
     has an outcome, when one outcome decides for both, or when one question has records and a set
-    that was asked the other question has ended: no client would wait for more tries (as in RFC 8305
-    §3).
+    that was asked the other question has ended: as in RFC 8305 §3, more tries are not waited for.
 
     It puts the questions that it leads to sets of nameservers, one set after another. The queries
     in `in_set` are queued, open or active, all others in `queries` are spare.
@@ -1837,10 +1838,10 @@ class Resolve(Protocol):
 
 ASKABLE: dict[Any, tuple[TYPES, ...]] = {  # what `resolve` takes -> record types; 1 is TYPES.A
     **{qtype: (qtype,) for qtype in TYPES},
-    **{(qtype,): (qtype,) for qtype in (TYPES.A, TYPES.AAAA)},
     **{
-        both: tuple(dict.fromkeys(both))
-        for both in itertools.product((TYPES.A, TYPES.AAAA), repeat=2)
+        families: tuple(dict.fromkeys(families))
+        for count in (1, 2)
+        for families in itertools.product((TYPES.A, TYPES.AAAA), repeat=count)
     },
 }
 

@@ -2918,6 +2918,17 @@ class TestArrivedReplies:
             await first
         assert now() == 1000.7  # its time had come meanwhile, and is not put off by the queries that left
 
+    async def test_reply_that_is_there_at_the_deadline_is_read_before_another_set_is_asked(self, nameserver, clock, monkeypatch, caplog):
+        monkeypatch.setattr(m.Poller, 'dispatch', lambda _: None)  # as on a loop that runs timers before it polls
+        one, two = nameserver(a('192.0.2.1')), nameserver(a('192.0.2.2'), address='127.0.0.2')
+        with system(one, two) as resolve:
+            looking = asyncio.ensure_future(resolve('www.example.com', TYPES.A))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            clock.now += 0.5
+            assert texts(await looking) == ['192.0.2.1']
+        assert (two.queries, caplog.messages) == ([], [])
+
     @pytest.mark.real_time
     @in_each_loop
     @cases('count', {'one look-up': 1, 'forty look-ups': 40})
@@ -3654,6 +3665,12 @@ class TestCache:
         assert [texts(result) for result in results] == [['192.0.2.1']] * 5
         await resolve('www.example.com', TYPES.A)
         assert len(server.queries) == 2
+
+    async def test_answer_with_ttl_0_takes_no_place_in_the_cache(self, resolving):
+        server, resolve = resolving(zone({'kept.example': a('192.0.2.1'), 'other.example': a('192.0.2.2', ttl=0)}), max_cache_size=1)
+        for name in ('kept.example', 'other.example', 'kept.example'):
+            await resolve(name, TYPES.A)
+        assert server.names == ['kept.example', 'other.example']
 
     async def test_types_and_names_are_cached_apart(self, resolving, get_host):
         server, resolve = resolving(by_type(a('192.0.2.1'), a('2001:db8::1')), get_host=get_host)
@@ -5590,6 +5607,11 @@ class TestCommand:
         assert found[0] == status
         assert re.fullmatch(out, found[1])
         assert re.fullmatch(err, found[2])
+
+    async def test_temporary_error_beside_a_missing_record_has_status_2(self, clock):
+        options = m.parse_arguments(['name'])
+        errors = [m.NoRecords('name TXT'), m.ResolverTimeout('name A')]
+        assert [m.print_name('name', [], found, options) for found in (errors, errors[:1], errors[1:])] == [2, 1, 2]
 
     @cases('args, says', {
         'nothing': ('', 'NAME'),
