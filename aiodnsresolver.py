@@ -330,8 +330,9 @@ def describe(fqdn: bytes, qtypes: Iterable[int]) -> str:
 
 
 def invalid(name: str | bytes, fault: str) -> InvalidName:
-    text = repr(name_to_text(name) if isinstance(name, bytes) else name)
-    return InvalidName(f'{text} is not a valid name: {fault}')
+    return InvalidName(
+        f'{(name_to_text(name) if isinstance(name, bytes) else name)!r} is not a valid name: {fault}'
+    )
 
 
 def to_fqdn(name: str) -> bytes:
@@ -343,10 +344,8 @@ def to_fqdn(name: str) -> bytes:
         return name.lower().encode()
     if len(name) > MAX_LETTERS:
         raise invalid(name[:MAX_LABEL] + '…', f'it has {len(name)} characters')
-    labels = DOTS.split(name)
-    if len(labels) > 1 and not labels[-1]:
-        labels.pop()
-    fqdn = b'.'.join(to_label(label, name) for label in labels)
+    relative = name[:-1] if DOTS.match(name[-1:]) else name
+    fqdn = b'.'.join(to_label(label, name) for label in DOTS.split(relative))
     if len(fqdn) > MAX_NAME - 2:
         raise invalid(name, f'it has {len(fqdn)} octets, and 253 is the most')
     return fqdn
@@ -788,9 +787,11 @@ def read_negative(
         if not soa and not flags & (AA | RA):
             return Failure(TemporaryResolverError, 'is neither authoritative nor recursive (lame)')
         outcome = NoRecords, 'answered with no such record'
-    ttls = [0]  # not cached
-    if soa and not flags & TC:
-        ttls = [soa.ttl, int.from_bytes(soa.rdata[-4:]), MAX_NEGATIVE_TTL]  # the second: MINIMUM
+    ttls = (
+        (soa.ttl, int.from_bytes(soa.rdata[-4:]), MAX_NEGATIVE_TTL)  # the second: MINIMUM
+        if soa and not flags & TC
+        else (0,)  # not cached
+    )
     expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
     return Answer((), expires_at, aliases, *outcome)
 
@@ -907,8 +908,9 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))
-    nameservers = nameservers or [to_nameserver('127.0.0.1', 53)]
-    return ResolvConf(tuple(dict.fromkeys(nameservers)), **found)
+    return ResolvConf(
+        tuple(dict.fromkeys(nameservers or [to_nameserver('127.0.0.1', 53)])), **found
+    )
 
 
 FLAGS: dict[str, dict[str, Any]] = {
@@ -1208,7 +1210,7 @@ class Query:
                 self.look_up.take(self, found)  # which closes this query
                 return
             if is_reply_in_another_case(self.wire, data):
-                self.flight.ensure_failures().wrong_case[self.nameserver] = None
+                self.flight.add_failure(self.nameserver, WRONG_CASE)
         self.look_up.sockets.poller.rearm(self.fd)
 
 
@@ -1228,38 +1230,22 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
     )
 
 
-SERIAL = itertools.count(1)  # numbers all failures, to tell which of two was the last
+# Not the last failure of a query: it times out later.
+WRONG_CASE = Failure(
+    ResolverTimeout,
+    'gave a reply that was ignored, since it does not keep the case of the letters in the query: '
+    'if it never does, turn the mixing of the case off, by "options randomize-case:0" in '
+    'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
+)
+SERIAL = itertools.count()  # numbers all failures, to tell which was the last
 
 
-class Failures:
+class Failures(NamedTuple):
     """Why a question has no answer: how often each nameserver failed in which way."""
 
-    def __init__(
-        self,
-        times: collections.Counter[tuple[Nameserver, Failure]],
-        wrong_case: dict[Nameserver, None],
-        last: Failure | None = None,
-        serial: int = 0,
-        aliases: tuple[bytes, ...] = (),
-    ) -> None:
-        self.times = times
-        self.wrong_case = wrong_case
-        self.last = last
-        self.serial = serial  # of the last failure, among all
-        self.aliases = aliases  # that led to the question
-
-    def add(self, nameserver: Nameserver, failure: Failure) -> None:
-        self.last, self.serial = failure, next(SERIAL)
-        if (nameserver, failure) in self.times or len(self.times) < MAX_FAILURES:
-            self.times[nameserver, failure] += 1
-
-    def error_replies(self, nameserver: Nameserver) -> int:
-        return sum(
-            count
-            for (asked, failure), count in self.times.items()
-            # An OSError is an error of a socket or a timeout: a TimeoutError is one, too.
-            if asked == nameserver and not issubclass(failure.error, OSError)
-        )
+    # -> how often, and the number in SERIAL of the last time
+    times: dict[tuple[Nameserver, Failure], tuple[int, ...]]
+    aliases: tuple[bytes, ...] = ()  # that led to the question
 
     def all_refused(self) -> bool:
         return {failure.rcode for _, failure in self.times} in (
@@ -1270,41 +1256,36 @@ class Failures:
 
     def joined_to(self, alias: Answer) -> Failures:
         """Returns the failures of an alias as those of the name that has the alias."""
-        aliases = alias.aliases + self.aliases
-        return Failures(self.times, self.wrong_case, self.last, self.serial, aliases)
+        return Failures(self.times, alias.aliases + self.aliases)
 
     def merged_with(self, other: Failures) -> Failures:
         """Returns the failures of two record types of one name as one."""
-        last = max(self, other, key=lambda failures: failures.serial)
-        times, wrong_case = self.times | other.times, self.wrong_case | other.wrong_case
-        return Failures(times, wrong_case, last.last, last.serial, last.aliases)
+        times = {
+            key: tuple(map(max, self.times.get(key, (0, 0)), other.times.get(key, (0, 0))))
+            for key in self.times | other.times
+        }
+        return Failures(times, self.aliases or other.aliases)
 
-    def error(self, fqdn: bytes, qtypes: Iterable[int], is_by_hook: bool) -> ResolverError:
+    def error(self, fqdn: bytes, qtypes: Iterable[int]) -> ResolverError:
         """Makes the error to raise."""
         message = describe(fqdn, qtypes)
         if self.aliases:
             message += f'{show_aliases(self.aliases)}: {describe(self.aliases[-1], qtypes)}'
-        if self.last is None:
+        if not self.times:
             return TemporaryResolverError(
                 f'{message}: no nameserver was asked, since get_nameservers yielded none, or since '
                 'no socket or buffer was free'
             )
         found = [
             f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
-            for (nameserver, failure), count in self.times.items()
+            for (nameserver, failure), (count, _) in self.times.items()
         ]
-        if self.wrong_case:
-            by_file = '' if is_by_hook else '"options randomize-case:0" in resolv.conf or '
-            found.append(
-                f'a reply of {" and ".join(map(str, self.wrong_case))} was ignored, since it does '
-                'not keep the case of the letters in the query: if it never does, turn the mixing '
-                f'of the case off, by {by_file}Resolver(transform_fqdn=lambda fqdn: fqdn)'
-            )
-        error = self.last.error(f'{message}: {"; ".join(found)}')
+        _, last = max(self.times, key=lambda key: self.times[key][1])
+        error = last.error(f'{message}: {"; ".join(found)}')
         if isinstance(error, ResponseCodeError):
-            error.rcode = self.last.rcode
-        if self.last.cause:
-            kind, *arguments = self.last.cause
+            error.rcode = last.rcode
+        if last.cause:
+            kind, *arguments = last.cause
             error.__cause__ = cause = kind(*arguments)
             error.errno = getattr(cause, 'errno', None)  # type: ignore[attr-defined]
         return error
@@ -1328,9 +1309,9 @@ def is_decisive(outcome: Outcome) -> bool:
     """Tells whether the outcome for one record type is the outcome for the name."""
     if isinstance(outcome, Answer):
         return outcome.negative is NameDoesNotExist
-    if isinstance(outcome, Failures) and outcome.last is not None:
-        return not issubclass(outcome.last.error, TemporaryResolverError)
-    return isinstance(outcome, Raised)
+    if isinstance(outcome, Failures):
+        return not all(issubclass(each.error, TemporaryResolverError) for _, each in outcome.times)
+    return True
 
 
 def is_positive(outcome: Outcome) -> bool:
@@ -1496,11 +1477,21 @@ class Flight:
         self.leader = leader
         self.followers: dict[LookUp, None] = {}
         self.asked_at = math.inf  # when the first query was about to be sent
-        self.failures: Failures | None = None  # of the leader; most have none
+        self.failures: dict[tuple[Nameserver, Failure], tuple[int, ...]] = {}  # as in Failures
 
-    def ensure_failures(self) -> Failures:
-        self.failures = self.failures or Failures(collections.Counter(), {})
-        return self.failures
+    def add_failure(self, nameserver: Nameserver, failure: Failure) -> None:
+        count, _ = self.failures.get((nameserver, failure), (0, 0))
+        if not count and len(self.failures) == MAX_FAILURES:
+            self.failures.popitem()
+        self.failures[nameserver, failure] = count + 1, next(SERIAL)
+
+    def error_replies(self, nameserver: Nameserver) -> int:
+        return sum(
+            count
+            for (asked, failure), (count, _) in self.failures.items()
+            # An OSError is an error of a socket or a timeout: a TimeoutError is one, too.
+            if asked == nameserver and not issubclass(failure.error, OSError)
+        )
 
 
 class LookUp:
@@ -1569,9 +1560,7 @@ class LookUp:
     def has_exhausted(self, nameserver: Nameserver) -> bool:
         """Tells whether a nameserver is asked no more: it sent too many error replies."""
         return any(
-            flight.failures is not None
-            and flight.failures.error_replies(nameserver) >= MAX_ERROR_REPLIES
-            for flight in self.led.values()
+            flight.error_replies(nameserver) >= MAX_ERROR_REPLIES for flight in self.led.values()
         )
 
     def is_asking(self) -> bool:
@@ -1581,16 +1570,11 @@ class LookUp:
     async def ask_set(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
         self.timeout = timeout
-        flights = list(self.led.values())
-        if len(flights) > 1:  # with fewer sockets, the one that had fewer tries comes first
-            flights.sort(
-                key=lambda flight: sum(flight.failures.times.values() if flight.failures else ())
-            )
         is_time_up = False
         try:
             self.in_set = {
                 Query(self, flight, nameserver): None
-                for flight in flights
+                for flight in self.led.values()
                 for nameserver in nameservers
             }
             self.queries.update(self.in_set)
@@ -1622,6 +1606,8 @@ class LookUp:
         for query in list(self.in_set):
             if query.is_sent:
                 self.sockets.spare[query] = None
+                # Behind a question for which there was no socket: that is first in the next set.
+                self.led[query.flight.question.qtype] = self.led.pop(query.flight.question.qtype)
                 if is_time_up:
                     self.record_failure(
                         query, Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
@@ -1661,11 +1647,11 @@ class LookUp:
         self.drop(query)
         self.record_failure(query, failure)
         if not issubclass(failure.error, TemporaryResolverError):
-            self.finish_flight(query.flight, query.flight.ensure_failures())
+            self.finish_flight(query.flight, Failures(query.flight.failures))
 
     def record_failure(self, query: Query, failure: Failure) -> None:
         nameserver, question = query.nameserver, query.flight.question
-        query.flight.ensure_failures().add(nameserver, failure)
+        query.flight.add_failure(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
             self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
         if self.failing is None:
@@ -1915,8 +1901,7 @@ class LoopResolver:
         if not isinstance(name, str):
             raise TypeError(f'name must be a str, not {name!r}')
         qtypes = check_types(qtype)
-        is_by_hook = self.get_nameservers is not None
-        conf = NO_SEARCH_LIST if is_by_hook else self.resolv_conf.read(now)
+        conf = self.resolv_conf.read(now) if self.get_nameservers is None else NO_SEARCH_LIST
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
         if literal := to_literal(name, as_given):
             if literal.version in [VERSIONS.get(each) for each in qtypes]:
@@ -1954,7 +1939,7 @@ class LoopResolver:
                 if b'.' in fqdn or not failed[1].all_refused():
                     break
         if failed:
-            raise failed[1].error(failed[0], qtypes, is_by_hook)
+            raise failed[1].error(failed[0], qtypes)
         raise does_not_exist(answered, as_given, qtypes)
 
     def make_shortcut(
@@ -2083,7 +2068,7 @@ class LoopResolver:
                 look_up.read_all()
                 for flight in from_start:
                     if flight in look_up.led.values():
-                        self.cache.finish(flight, flight.ensure_failures())
+                        self.cache.finish(flight, Failures(flight.failures))
         except Exception as error:
             for flight in list(look_up.led.values()):
                 self.cache.finish(flight, Raised(error, error.__traceback__))
@@ -2289,17 +2274,13 @@ async def getaddrinfo(
     for a reply that is of no use. Raises TypeError for a host that is not str, bytes or None.
     """
     name = host.decode('utf-8', 'replace') if isinstance(host, bytes) else host
-    is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST
+    octets = name.encode('utf-8', 'replace') if isinstance(name, str) else name  # a str is encoded
+    is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST  # as idna, or refused
     if not name or not is_asked or name[:1].isdigit() or ':' in name:
         try:
             return socket.getaddrinfo(
-                name, port, family, type, proto, flags | socket.AI_NUMERICHOST
+                octets, port, family, type, proto, flags | socket.AI_NUMERICHOST
             )
-        except UnicodeError as error:
-            if not is_asked:
-                raise socket.gaierror(
-                    socket.EAI_NONAME, f'{name!r} is not an IP address'
-                ) from error
         except socket.gaierror as error:
             if not is_asked or error.errno != socket.EAI_NONAME:
                 raise

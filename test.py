@@ -1461,14 +1461,11 @@ class TestMixCase:
         resolve, _ = resolver_for(one, two, times=1)
         with pytest.raises(m.ResolverTimeout) as caught:
             await resolve('www.example.com', TYPES.A)
-        assert str(caught.value) == (
-            f'www.example.com A: {one.text} timed out after 0.5 s; {two.text} timed out after 0.5 s; '
-            f'a reply of {one.text} and {two.text} was ignored, since it does not keep the case of the letters in the query: '
-            'if it never does, turn the mixing of the case off, by Resolver(transform_fqdn=lambda fqdn: fqdn)'
+        assert sorted(str(caught.value).removeprefix('www.example.com A: ').split('; ')) == sorted(
+            f'{server.text} {what}'
+            for server in (one, two)
+            for what in ('timed out after 0.5 s', f'{IGNORED}')
         )
-        with system(one) as resolve:
-            with pytest.raises(m.ResolverTimeout, match='by "options randomize-case:0" in resolv.conf or Resolver.transform_fqdn'):
-                await resolve('www.example.com', TYPES.A)
 
 
 class TestFiles:
@@ -2557,6 +2554,10 @@ SAYS = {
     'lame': 'is neither authoritative nor recursive (lame)',
     'truncated': 'gave a truncated reply that holds no record',
 }
+IGNORED = (
+    'gave a reply that was ignored, since it does not keep the case of the letters in the query: if it never does, turn the mixing of the '
+    'case off, by "options randomize-case:0" in resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)'
+)
 FAILING = {  # replies, seconds until it is out, queries it gets until then
     'silence': ([silence], 1, 1),
     'closed': ([], 0, 0),
@@ -2686,7 +2687,8 @@ class TestLookUps:
         ),
         'wrong case': (
             [wrong_case],
-            '{0} timed out after 1 s (2 times); {1} timed out after 1 s (2 times); a reply of {0} and {1} was ignored', 1004, 2,
+            f'{{0}} {IGNORED} (2 times); {{0}} timed out after 1 s (2 times); '
+            f'{{1}} {IGNORED} (2 times); {{1}} timed out after 1 s (2 times)', 1004, 2,
         ),
         'dies': (
             [dies],
@@ -2698,9 +2700,7 @@ class TestLookUps:
         servers = [nameserver(*replies), nameserver(*replies, address='127.0.0.3')]
         with pytest.raises(m.TemporaryResolverError) as caught:
             await asking(*[(1, server.at) for server in servers] * 2)('www.example.com', TYPES.A)
-        expected = f'www.example.com A: {says.format(*[server.text for server in servers])}'
-        assert str(caught.value).startswith(expected)
-        assert str(caught.value) == expected or replies == [wrong_case]
+        assert str(caught.value) == f'www.example.com A: {says.format(*[server.text for server in servers])}'
         assert (now(), *[len(server.queries) for server in servers]) == (ends_at, queries, queries)
 
     @cases('replies, ends_at', {'late': ([after(1.5, a('192.0.2.66'))], 1001.5), 'comes back': ([silence, a('192.0.2.66')], 1002)})
@@ -3525,16 +3525,19 @@ class TestSearchList:
                 await resolve('other', qtype)
 
     def test_failures_of_two_types_are_counted_as_often_as_the_more_frequent(self):
-        at, timed_out = m.to_nameserver('192.0.2.1', 53), m.Failure(m.ResolverTimeout, 'timed out after 0.5 s')
+        at, servfail_ = m.to_nameserver('192.0.2.1', 53), m.Failure(m.ResponseCodeError, 'answered SERVFAIL', 2)
+        timed_out = m.Failure(m.ResolverTimeout, 'timed out after 0.5 s')
         often, seldom = (
-            m.Failures(collections.Counter({(at, timed_out): 5}), {}, timed_out),
-            m.Failures(collections.Counter({(at, timed_out): 1}), {}, timed_out),
+            m.Failures({(at, timed_out): (5, 0)}),
+            m.Failures({(at, timed_out): (1, 2), (at, servfail_): (1, 1)}),
         )
         for merged in often.merged_with(seldom), seldom.merged_with(often):
-            assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(merged.error(b'db', BOTH, False))
+            error = merged.error(b'db', BOTH)
+            assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(error)
+            assert isinstance(error, m.ResolverTimeout)
 
     def test_nothing_asked_is_not_all_refused(self):
-        assert not m.Failures(collections.Counter(), {}).all_refused()
+        assert not m.Failures({}).all_refused()
 
     @pytest.mark.parametrize('reply_', [formerr, silence, lame])
     async def test_single_label_that_fails_otherwise_ends_the_search(self, nameserver, reply_):
