@@ -331,7 +331,8 @@ def describe(fqdn: bytes, qtypes: Iterable[int]) -> str:
 
 def invalid(name: str | bytes, fault: str) -> InvalidName:
     return InvalidName(
-        f'{(name_to_text(name) if isinstance(name, bytes) else name)!r} is not a valid name: {fault}'
+        f'{(name_to_text(name) if isinstance(name, bytes) else name)!r} '
+        f'is not a valid name: {fault}'
     )
 
 
@@ -541,8 +542,6 @@ class Question:
 
     `wire` is the question in wire format (RFC 1035 §4.1.2), which the cache has as its key.
     """
-
-    __slots__ = ('fqdn', 'qtype', 'wire')
 
     def __init__(self, fqdn: bytes, qtype: TYPES, packed: bytes = b'') -> None:
         self.fqdn = fqdn
@@ -1170,10 +1169,6 @@ class Deadline:
 class Query:
     """A query about one question to one nameserver, over a socket of its own once it is open."""
 
-    __slots__ = (
-        'fd', 'flight', 'is_sent', 'look_up', 'nameserver', 'replies', 'sock', 'spelled', 'wire'
-    )  # fmt: skip
-
     def __init__(self, look_up: LookUp, flight: Flight, nameserver: Nameserver) -> None:
         self.look_up = look_up
         self.flight = flight
@@ -1409,16 +1404,15 @@ class Sockets:
             if len(self.poller.queries) < self.limit:
                 try:
                     query.open(self.poller)
+                    query.look_up.has_begun = True
+                    self.outbox.append(query)
+                    break
                 except (OSError, NotImplementedError) as error:
                     if is_shortage(error) and self.poller.queries:
                         # Now at the limit: it opens in place of a spare socket, or not at all.
                         self.limit = len(self.poller.queries)
                     else:
                         query.look_up.query_failed(query, socket_failure(error))
-                else:
-                    query.look_up.has_begun = True
-                    self.outbox.append(query)
-                    break
             elif self.spare:
                 oldest = next(iter(self.spare))
                 oldest.read()
@@ -1469,8 +1463,6 @@ class Sockets:
 
 class Flight:
     """A question in flight: one look-up, the leader, asks it for itself and for its followers."""
-
-    __slots__ = ('asked_at', 'failures', 'followers', 'leader', 'question')
 
     def __init__(self, question: Question, leader: LookUp) -> None:
         self.question = question
@@ -1857,6 +1849,18 @@ def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
         ) from error
 
 
+def merge(outcomes: Sequence[Answer | Failures]) -> Answer | Failures:
+    """Returns the outcome for a name of the outcomes for its record types."""
+    for outcome in outcomes:
+        if len(outcomes) == 1 or is_decisive(outcome):
+            return outcome
+    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
+    if records := sum([answer.records for answer in answers], ()):
+        return Answer(records, min([answer.expires_at for answer in answers]))
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Failures)]
+    return functools.reduce(Failures.merged_with, failures) if failures else answers[0]
+
+
 def does_not_exist(
     answered: dict[bytes, Answer], as_given: bytes, qtypes: Iterable[int]
 ) -> DoesNotExist:
@@ -1914,30 +1918,20 @@ class LoopResolver:
             return sum([answer.records for answer in found.values()], ())
         asked: list[bytes] = []  # not empty once a name had to be waited for
         answered: dict[bytes, Answer] = {}
-        expires_at = math.inf
         failed: tuple[bytes, Failures] | None = None
         for fqdn in fqdns:
-            failures: list[Failures] = []
-            records: tuple[Value, ...] = ()
-            for outcome in (await self.find(fqdn, qtypes, asked)).values():
-                if isinstance(outcome, Failures):
-                    failures.append(outcome)
-                else:
-                    records += outcome.records
-                    expires_at = min(expires_at, outcome.expires_at)
-                    if fqdn not in answered or outcome.negative is NameDoesNotExist:
-                        answered[fqdn] = outcome  # that of a type, unless the other has NXDOMAIN
-            if fqdn in answered and answered[fqdn].negative is NameDoesNotExist:
-                continue
-            if records and not any(map(is_decisive, failures)):
-                if self.get_host is None and not asked:
-                    self.make_shortcut(name, qtype, records, [*answered], qtypes, expires_at)
-                return records
-            if failures:
-                failed = fqdn, functools.reduce(Failures.merged_with, failures)
+            outcome = await self.find(fqdn, qtypes, asked)
+            if isinstance(outcome, Failures):
+                failed = fqdn, outcome
                 # A single label may be refused as such, which says nothing of the next candidate.
-                if b'.' in fqdn or not failed[1].all_refused():
+                if b'.' in fqdn or not outcome.all_refused():
                     break
+            else:
+                answered[fqdn] = outcome
+                if outcome.records:
+                    if self.get_host is None and not asked:
+                        self.make_shortcut(name, qtype, qtypes, answered, outcome.records)
+                    return outcome.records
         if failed:
             raise failed[1].error(failed[0], qtypes)
         raise does_not_exist(answered, as_given, qtypes)
@@ -1946,20 +1940,19 @@ class LoopResolver:
         self,
         name: str,
         qtype: Any,
-        records: tuple[Value, ...],
-        fqdns: list[bytes],
         qtypes: tuple[TYPES, ...],
-        expires_at: float,
+        answered: dict[bytes, Answer],
+        records: tuple[Value, ...],
     ) -> None:
         """Remembers records until an answer expires or a file on the way is to be checked again."""
-        until = min(expires_at, self.hosts.check_again_at)
+        until = min([self.hosts.check_again_at, *[each.expires_at for each in answered.values()]])
         if self.get_nameservers is None:
             until = min(until, self.resolv_conf.check_again_at)
         if self.loop.time() < until:
             # An answer that expires earlier was not needed, and is soon gone.
             used = [
                 question.wire
-                for question in [Question(fqdn, each) for fqdn in fqdns for each in qtypes]
+                for question in [Question(fqdn, each) for fqdn in answered for each in qtypes]
                 if (answer := self.cache.answers.get(question.wire)) and answer.expires_at >= until
             ]
             if len(self.cache.shortcuts) >= self.cache.max_size:
@@ -1968,10 +1961,9 @@ class LoopResolver:
 
     async def find(
         self, fqdn: bytes, qtypes: Sequence[TYPES], asked: list[bytes]
-    ) -> dict[TYPES, Answer | Failures]:
-        """Returns the outcomes for a name by record type, at the end of its aliases.
+    ) -> Answer | Failures:
+        """Returns the outcome for a name, at the end of its aliases.
 
-        One may be missing: if another decides for both, or if there are records of the other type.
         Raises what a hook raised, also one that was called for another look-up.
         """
         outcomes = await self.look_up(fqdn, qtypes, False, asked)
@@ -1992,9 +1984,9 @@ class LoopResolver:
                         raise AliasChainTooLong(
                             f'{describe(fqdn, [qtype])}: the nameservers gave {fault}'
                         )
-        if len(outcomes) > 1:  # in the order that the types are given in
-            outcomes = {qtype: outcomes[qtype] for qtype in qtypes if qtype in outcomes}
-        return outcomes
+        # In the order that the types are given in. One may be missing: if another decides for both,
+        # or if there are records of the other type.
+        return merge([outcomes[qtype] for qtype in qtypes if qtype in outcomes])
 
     async def look_up(
         self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, asked: list[bytes]
@@ -2048,11 +2040,9 @@ class LoopResolver:
         try:
             if not look_up.has_begun and (self.sockets.gate or self.sockets.room() <= 0):
                 await self.sockets.pass_gate(look_up)
-                if look_up.is_over:
-                    return
             if self.get_nameservers is None:
                 await self.ask_nameservers_of_resolv_conf(look_up)
-            else:
+            elif not look_up.is_over:
                 sets = self.get_nameservers(look_up.questions[0].fqdn)
                 if not hasattr(sets, 'aclose'):
                     raise ResolverError(

@@ -2687,8 +2687,7 @@ class TestLookUps:
         ),
         'wrong case': (
             [wrong_case],
-            f'{{0}} {IGNORED} (2 times); {{0}} timed out after 1 s (2 times); '
-            f'{{1}} {IGNORED} (2 times); {{1}} timed out after 1 s (2 times)', 1004, 2,
+            '; '.join(f'{{{i}}} {what} (2 times)' for i in (0, 1) for what in (IGNORED, 'timed out after 1 s')), 1004, 2,
         ),
         'dies': (
             [dies],
