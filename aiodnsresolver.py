@@ -1713,14 +1713,6 @@ async def recvfrom(
 # --- Resolver -------------------------------------------------------------------------------------
 
 
-class Shortcut(NamedTuple):
-    """The records of a name that were found in the cache alone, and their validity period."""
-
-    used: list[bytes]  # the keys of the answers that led here
-    records: tuple[Value, ...]
-    until: float
-
-
 class Cache:
     """The answers to questions until they expire, and the questions in flight.
 
@@ -1729,27 +1721,29 @@ class Cache:
     leaves without an outcome, its followers enter the question anew: the first to run leads. One
     that leads another question is not woken for it, and enters it before its next set.
 
-    A shortcut is for a name as it was given, and refers only to answers that are in the cache.
+    A shortcut has the records of a name as it was given that were found in the cache alone. It is
+    dropped with any of the answers that led to them.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_size: int) -> None:
         self.loop = loop
         self.max_size = max_size
         self.answers: collections.OrderedDict[bytes, Answer] = collections.OrderedDict()  # LRU
-        self.shortcuts: dict[tuple[str, Any], Shortcut] = {}
+        # name and type(s) -> keys of the answers that led to the records, these, until when
+        self.shortcuts: dict[Any, tuple[list[bytes], tuple[Value, ...], float]] = {}
         self.in_flight: dict[bytes, Flight] = {}
 
-    def recall(self, name: str, qtype: Any, now: float) -> tuple[Value, ...] | None:
-        """Returns the records of a shortcut; the answers for its candidates count as used."""
+    def recall(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
+        """Returns the records of a shortcut, if there is one; their answers count as used."""
         try:
-            shortcut = self.shortcuts.get((name, qtype))
+            used, records, until = self.shortcuts.get((name, qtype), ((), (), 0))
         except TypeError:
-            return None  # what has no hash is neither a name nor a type
-        if shortcut is None or now >= shortcut.until:
-            return None
-        for key in shortcut.used:
+            return ()  # what has no hash is neither a name nor a type
+        if now >= until:
+            return ()
+        for key in used:
             self.answers.move_to_end(key)
-        return shortcut.records
+        return records
 
     def enter(self, look_up: LookUp) -> bool:
         """Answers the pending questions of a look-up, or has each followed or led.
@@ -1774,8 +1768,7 @@ class Cache:
         """Abandons the flights that a look-up leads: their questions are to be entered anew."""
         while look_up.led:
             _, flight = look_up.led.popitem()
-            if self.in_flight.get(flight.question.wire) is flight:  # else the cache was cleared
-                del self.in_flight[flight.question.wire]
+            del self.in_flight[flight.question.wire]
             look_up.pending.append(flight.question)
             for follower in flight.followers:
                 del follower.followed[flight.question.qtype]
@@ -1787,20 +1780,14 @@ class Cache:
     def finish(self, flight: Flight, outcome: Outcome) -> None:
         """Finishes a flight: caches an answer, and settles the question of all that wait for it."""
         key = flight.question.wire
-        if self.in_flight.get(key) is flight:  # else the cache was cleared
-            del self.in_flight[key]
-            if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
-                self.answers[key] = outcome
-                if len(self.answers) > self.max_size:
-                    self.answers.popitem(last=False)
-                    self.shortcuts.clear()
+        del self.in_flight[key]
+        if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
+            self.answers[key] = outcome
+            if len(self.answers) > self.max_size:
+                self.answers.popitem(last=False)
+                self.shortcuts.clear()
         for look_up in (flight.leader, *flight.followers):
             look_up.settle(flight.question.qtype, outcome)
-
-    def clear(self) -> None:
-        self.answers.clear()
-        self.shortcuts.clear()
-        self.in_flight.clear()
 
 
 GetHost = Callable[[bytes, TYPES], Awaitable[Any]]
@@ -1957,7 +1944,7 @@ class LoopResolver:
             ]
             if len(self.cache.shortcuts) >= self.cache.max_size:
                 self.cache.shortcuts.clear()
-            self.cache.shortcuts[name, qtype] = Shortcut(used, records, until)
+            self.cache.shortcuts[name, qtype] = used, records, until
 
     async def find(
         self, fqdn: bytes, qtypes: Sequence[TYPES], asked: list[bytes]
@@ -2005,21 +1992,22 @@ class LoopResolver:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
         packed = pack_name(fqdn)
         questions = [Question(fqdn, qtype, packed) for qtype in qtypes]
+        cache = self.cache  # to the end, also if `clear_cache` puts a new one in its place
         look_up = LookUp(
             self.sockets,
             self.failing if self.get_nameservers is None else None,
             self.transform_fqdn,
-            self.cache.finish,
+            cache.finish,
             questions,
             has_records,
             bool(asked),
         )
         try:
-            while self.cache.enter(look_up):
+            while cache.enter(look_up):
                 asked.append(fqdn)
-                await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
+                await (self.ask_sets(look_up, cache) if look_up.led else look_up.sleep())
         finally:
-            self.cache.abandon(look_up)
+            cache.abandon(look_up)
             for flight in look_up.followed.values():
                 del flight.followers[look_up]
         for outcome in look_up.outcomes.values():
@@ -2031,7 +2019,7 @@ class LoopResolver:
                     del outcome
         return look_up.outcomes  # type: ignore[return-value]
 
-    async def ask_sets(self, look_up: LookUp) -> None:
+    async def ask_sets(self, look_up: LookUp, cache: Cache) -> None:
         """Puts the questions that a look-up leads to nameservers, one set after another."""
         sets: Any = None
         # Only these fail at the end. A question that is taken over on the way missed some sets: if
@@ -2041,7 +2029,7 @@ class LoopResolver:
             if not look_up.has_begun and (self.sockets.gate or self.sockets.room() <= 0):
                 await self.sockets.pass_gate(look_up)
             if self.get_nameservers is None:
-                await self.ask_nameservers_of_resolv_conf(look_up)
+                await self.ask_nameservers_of_resolv_conf(look_up, cache)
             elif not look_up.is_over:
                 sets = self.get_nameservers(look_up.questions[0].fqdn)
                 if not hasattr(sets, 'aclose'):
@@ -2050,7 +2038,7 @@ class LoopResolver:
                         'generator (async def, with yield)'
                     )
                 async for given in sets:
-                    if self.cache.enter(look_up) and look_up.led:
+                    if cache.enter(look_up) and look_up.led:
                         await look_up.ask_set(*check_set(look_up, given))
                     if not look_up.is_asking():
                         break
@@ -2058,22 +2046,22 @@ class LoopResolver:
                 look_up.read_all()
                 for flight in from_start:
                     if flight in look_up.led.values():
-                        self.cache.finish(flight, Failures(flight.failures))
+                        cache.finish(flight, Failures(flight.failures))
         except Exception as error:
             for flight in list(look_up.led.values()):
-                self.cache.finish(flight, Raised(error, error.__traceback__))
+                cache.finish(flight, Raised(error, error.__traceback__))
         finally:
             # Before `aclose`, in which the hook may await something. This also lets go of what
             # refers back to the look-up.
             for query in list(look_up.queries):
                 look_up.drop(query)
-            self.cache.abandon(look_up)
+            cache.abandon(look_up)
             # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
             # this coroutine is closed by `close()`.
             if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):
                 await sets.aclose()
 
-    async def ask_nameservers_of_resolv_conf(self, look_up: LookUp) -> None:
+    async def ask_nameservers_of_resolv_conf(self, look_up: LookUp, cache: Cache) -> None:
         """Asks one nameserver at a time. A generator of sets, as hooks are, would cost more."""
         conf = self.resolv_conf.read(self.loop.time())
         if look_up.transform_fqdn is mix_case and not conf.randomize_case:
@@ -2086,7 +2074,7 @@ class LoopResolver:
             while unasked:
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
-                if self.cache.enter(look_up):
+                if cache.enter(look_up):
                     await look_up.ask_set(self.timeout or conf.timeout, (nameserver,))
                 if not look_up.is_asking():
                     return
@@ -2211,7 +2199,7 @@ def Resolver(  # noqa: N802
     def clear_cache() -> None:
         """Empties the cache. A query in flight still answers those that wait for it already."""
         for resolver in list(in_loop.values()):
-            resolver.cache.clear()
+            resolver.cache = Cache(resolver.loop, max_cache_size)
 
     return resolve, clear_cache
 
