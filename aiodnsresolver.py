@@ -27,7 +27,6 @@ import contextlib
 import enum
 import errno
 import functools
-import io
 import ipaddress
 import itertools
 import logging
@@ -324,9 +323,10 @@ def name_to_text(name: bytes) -> str:
     return TO_ESCAPE.sub(lambda octet: b'\\%03d' % ord(octet[0]), name).decode('ascii') or '.'
 
 
-def describe(fqdn: bytes, qtypes: Iterable[int]) -> str:
+def describe(fqdn: bytes, qtypes: Iterable[int], aliases: Sequence[bytes] = ()) -> str:
     """Returns what the messages of errors begin with: `www.example.com A, AAAA`."""
-    return f'{name_to_text(fqdn)} {", ".join(TYPES(qtype).name for qtype in qtypes)}'
+    chain = f' (an alias: {" → ".join(map(name_to_text, aliases))})' if aliases else ''
+    return f'{name_to_text(fqdn)} {", ".join(TYPES(qtype).name for qtype in qtypes)}{chain}'
 
 
 def invalid(name: str | bytes, fault: str) -> InvalidName:
@@ -346,7 +346,7 @@ def to_fqdn(name: str) -> bytes:
     if len(name) > MAX_LETTERS:
         raise invalid(name[:MAX_LABEL] + '…', f'it has {len(name)} characters')
     relative = name[:-1] if DOTS.match(name[-1:]) else name
-    fqdn = b'.'.join(to_label(label, name) for label in DOTS.split(relative))
+    fqdn = b'.'.join([to_label(label, name) for label in DOTS.split(relative)])
     if len(fqdn) > MAX_NAME - 2:
         raise invalid(name, f'it has {len(fqdn)} octets, and 253 is the most')
     return fqdn
@@ -397,9 +397,9 @@ def pack_name(name: bytes) -> bytes:
     """Returns a dotted name in wire format, uncompressed (RFC 1035 §3.1). Raises InvalidName."""
     if len(name) > MAX_NAME - 2:
         raise invalid(name, f'it has {len(name)} octets, and 253 is the most')
-    labels = name.split(b'.') if name else []
     try:
-        return b''.join([LENGTH_OCTETS[len(label)] + label for label in labels]) + b'\0'
+        labels = [LENGTH_OCTETS[len(label)] + label for label in name.split(b'.') if name]
+        return b''.join(labels) + b'\0'
     except KeyError as error:
         raise invalid(name, f'one of its labels has {error} octets, not 1 to 63') from None
 
@@ -431,15 +431,14 @@ def unpack_name(
                 )
             if target not in known:
                 known[target], _ = unpack_name(data, target, known, pointers + 1)
-            if known[target]:
-                labels.append(known[target])
+            labels.append(known[target])
             break
         label = data[offset : offset + length]
         if DOT in label:
             raise MalformedMessage(f'the label at octet {offset - 1} holds a dot')
         labels.append(label)
         offset += length
-    name = b'.'.join(labels)
+    name = b'.'.join(filter(None, labels))  # a pointer to the root leads to no label
     if len(name) > MAX_NAME - 2:
         raise MalformedMessage(f'the name at octet {start} is longer than {MAX_NAME} octets')
     return name, offset + 1
@@ -567,10 +566,12 @@ class Answer(NamedTuple):
 
     def joined_to(self, alias: Answer) -> Answer:
         """Returns this answer to an alias as one to the name that has the alias."""
-        records: tuple[Any, ...] = self.records
         return self._replace(
             records=tuple(
-                [type(each)(each, min(each.expires_at, alias.expires_at)) for each in records]
+                [
+                    type(each)(each, min(each.expires_at, alias.expires_at))  # type: ignore[arg-type]
+                    for each in self.records
+                ]
             ),
             expires_at=min(self.expires_at, alias.expires_at),
             aliases=alias.aliases + self.aliases,
@@ -629,13 +630,6 @@ def is_reply(query: bytes, data: bytes) -> bool:
     if data[4:6] == query[4:6]:
         return data.startswith(query[HEADER.size :], HEADER.size)
     return data[4:6] == b'\0\0' and data[3] & 0b1111 not in (NOERROR, NXDOMAIN)
-
-
-def is_reply_in_another_case(query: bytes, data: bytes) -> bool:
-    """Tells whether a datagram would be a reply, but for the case of letters in its question."""
-    asked, given = query[HEADER.size :], data[HEADER.size : len(query)]
-    is_other_case = asked != given and asked.lower() == given.lower()
-    return is_other_case and is_reply(query, data[: HEADER.size] + asked)
 
 
 def read_reply(
@@ -972,12 +966,11 @@ class SystemFile(Generic[T]):
         try:
             lines = self.read_lines(version)
         except OSError as error:
-            if not is_shortage(error):
-                lines = []
-            elif self.contents is None:
-                raise FileShortage(f'{self.path} cannot be read: {error.strerror}') from error
-            else:
+            if is_shortage(error):
+                if self.contents is None:
+                    raise FileShortage(f'{self.path} cannot be read: {error.strerror}') from error
                 return
+            lines = []
         is_whole = self.stat() == version
         if is_whole or self.version is None:
             self.version, self.contents = version if is_whole else None, self.parse_lines(lines)
@@ -992,7 +985,7 @@ class SystemFile(Generic[T]):
         if version and not stat.S_ISREG(version[0]):
             return []  # to open a pipe could block
         with open(self.path, 'r') as file:  # noqa: UP015
-            if isinstance(file, io.TextIOWrapper):
+            if hasattr(file, 'reconfigure'):
                 file.reconfigure(errors='replace')
             return list(file)
 
@@ -1191,11 +1184,9 @@ class Query:
 
     def read(self) -> None:
         """Reads what has arrived, which counts, however late it is read."""
-        if self.sock is None:
-            return
         for _ in range(MAX_READS):
             try:
-                data = self.sock.recv(MAX_DATAGRAM)
+                data = self.sock.recv(MAX_DATAGRAM)  # type: ignore[union-attr]
             except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
                 break
             except OSError as error:
@@ -1204,7 +1195,11 @@ class Query:
             if found := read_reply(self.flight.question, self.wire, data, self.flight.asked_at):
                 self.look_up.take(self, found)  # which closes this query
                 return
-            if is_reply_in_another_case(self.wire, data):
+            if (
+                data[:2] == self.wire[:2]
+                and not is_reply(self.wire, data)
+                and is_reply(self.wire.lower(), data.lower())
+            ):
                 self.flight.add_failure(self.nameserver, WRONG_CASE)
         self.look_up.sockets.poller.rearm(self.fd)
 
@@ -1263,9 +1258,7 @@ class Failures(NamedTuple):
 
     def error(self, fqdn: bytes, qtypes: Iterable[int]) -> ResolverError:
         """Makes the error to raise."""
-        message = describe(fqdn, qtypes)
-        if self.aliases:
-            message += f'{show_aliases(self.aliases)}: {describe(self.aliases[-1], qtypes)}'
+        message = describe(fqdn, qtypes, self.aliases)
         if not self.times:
             return TemporaryResolverError(
                 f'{message}: no nameserver was asked, since get_nameservers yielded none, or since '
@@ -1286,10 +1279,6 @@ class Failures(NamedTuple):
         return error
 
 
-def show_aliases(aliases: Sequence[bytes]) -> str:
-    return f' (an alias: {" → ".join(map(name_to_text, aliases))})' if aliases else ''
-
-
 class Raised(NamedTuple):
     """An exception of a hook, or of a logging handler, with the frames to show of it."""
 
@@ -1304,9 +1293,9 @@ def is_decisive(outcome: Outcome) -> bool:
     """Tells whether the outcome for one record type is the outcome for the name."""
     if isinstance(outcome, Answer):
         return outcome.negative is NameDoesNotExist
-    if isinstance(outcome, Failures):
-        return not all(issubclass(each.error, TemporaryResolverError) for _, each in outcome.times)
-    return True
+    return isinstance(outcome, Raised) or not all(
+        issubclass(failure.error, TemporaryResolverError) for _, failure in outcome.times
+    )
 
 
 def is_positive(outcome: Outcome) -> bool:
@@ -1587,7 +1576,8 @@ class LookUp:
 
     def read_all(self) -> None:
         for query in list(self.queries):
-            query.read()
+            if query.sock is not None:
+                query.read()
 
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
@@ -1853,12 +1843,11 @@ def does_not_exist(
 ) -> DoesNotExist:
     """Makes the error for a name whose candidates all have negative answers."""
     answer = answered[as_given]
-    assert answer.negative is not None
     what = 'does not exist' if answer.negative is NameDoesNotExist else 'has no such record'
     others = ', '.join(name_to_text(fqdn) for fqdn in answered if fqdn != as_given)
     nor = f'; also tried, by the search list: {others}' if others else ''
-    return answer.negative(
-        f'{describe(as_given, qtypes)}{show_aliases(answer.aliases)}: {what}: {answer.reason}{nor}'
+    return answer.negative(  # type: ignore[misc]
+        f'{describe(as_given, qtypes, answer.aliases)}: {what}: {answer.reason}{nor}'
     )
 
 
@@ -2262,10 +2251,8 @@ async def getaddrinfo(
         except socket.gaierror as error:
             if not is_asked or error.errno != socket.EAI_NONAME:
                 raise
-    qtypes = FAMILIES.get(family)
-    if not qtypes:
-        raise socket.gaierror(socket.EAI_FAMILY, f'unsupported address family {family!r}')
-    entries = {qtype: find_entries(qtype, port, type, proto, flags) for qtype in qtypes}
+    qtypes = FAMILIES.get(family, FAMILIES[socket.AF_UNSPEC])
+    entries = {qtype: find_entries(qtype, port, family, type, proto, flags) for qtype in qtypes}
     now = int(asyncio.get_running_loop().time())
     if flags & socket.AI_ADDRCONFIG:
         configured = tuple(qtype for qtype in qtypes if is_configured(qtype, now))
@@ -2299,24 +2286,25 @@ def to_infos(
     That is nothing for a scope id that this machine does not have, or for a family that was not
     asked for, which a get_host that ignores the type may give.
     """
-    qtype, family = TYPES.A, socket.AF_INET
-    rest: tuple[int, ...] = ()
+    is_six = address.version == 6
+    family = socket.AF_INET6 if is_six else socket.AF_INET
     with contextlib.suppress(OSError, ValueError):
-        if address.version == 6:
-            qtype, family = TYPES.AAAA, socket.AF_INET6
-            rest = 0, scope_index(address.scope_id or '0')
+        rest = (0, scope_index(address.scope_id or '0')) if is_six else ()
         text = socket.inet_ntop(family, address.packed)
-        for kind, protocol, port in entries.get(qtype, ()):
+        for kind, protocol, port in entries.get(TYPES.AAAA if is_six else TYPES.A, ()):
             yield family, kind, protocol, '', (text, port, *rest)
 
 
 @functools.lru_cache(maxsize=1000)
 def find_entries(
-    qtype: TYPES, port: Any, kind: int, proto: int, flags: int
+    qtype: TYPES, port: Any, family: int, kind: int, proto: int, flags: int
 ) -> list[tuple[Any, ...]]:
-    """Returns socket type, protocol and port of what the C library has for each address."""
+    """Returns socket type, protocol and port of what the C library has for each address.
+
+    Raises socket.gaierror for a family that is not supported, and for what does not go together.
+    """
     plain = flags & ~int(socket.AI_ADDRCONFIG | socket.AI_CANONNAME) | socket.AI_NUMERICHOST
-    infos = socket.getaddrinfo(LOOPBACK[qtype], port, 0, kind, proto, plain)
+    infos = socket.getaddrinfo(LOOPBACK[qtype], port, family, kind, proto, plain)
     return [(info[1], info[2], info[4][1]) for info in infos]
 
 
@@ -2348,7 +2336,7 @@ def has_route(address: str, scope: int, _: int) -> bool:
 def main(args: Sequence[str] | None = None) -> int:
     """Does what the command is asked for, and returns its exit status."""
     options = parse_arguments(args)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # pragma: no branch
+    if hasattr(sys.stdout, 'reconfigure'):  # pragma: no branch
         sys.stdout.reconfigure(errors='backslashreplace')  # for names beyond its encoding
     return asyncio.run(print_records(options))
 
@@ -2386,26 +2374,31 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
         epilog=EXIT_STATUS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = parser.add_argument
-    add('words', nargs='+', metavar='NAME', help='a name, or a record type in any case of letters')
-    add('-4', dest='types', default=[], action='append_const', const='A', help='IPv4 alone')
-    add('-6', dest='types', action='append_const', const='AAAA', help='IPv6 alone')
-    add('--short', action='store_true', help='print the values alone')
-    add(
+    parser.add_argument(
+        'words', nargs='+', metavar='NAME', help='a name, or a record type in any case of letters'
+    )
+    parser.add_argument(
+        '-4', dest='types', default=[], action='append_const', const='A', help='IPv4 alone'
+    )
+    parser.add_argument('-6', dest='types', action='append_const', const='AAAA', help='IPv6 alone')
+    parser.add_argument('--short', action='store_true', help='print the values alone')
+    parser.add_argument(
         '--json',
         action='store_true',
         help='print an object a line: name, type, value, ttl (null: never expires); name, error',
     )
-    add(
+    parser.add_argument(
         '--nameserver',
         default=[],
         action='append',
         metavar='IP[:PORT]',
         help='to ask instead of those of resolv.conf; [IP]:PORT for IPv6; again for more',
     )
-    add('--timeout', type=float, metavar='SECONDS', help='for each try (0.5)')
-    add('-v', dest='verbose', action='store_true', help='print what is asked of which nameserver')
-    add('--version', action='version', version=__version__)
+    parser.add_argument('--timeout', type=float, metavar='SECONDS', help='for each try (0.5)')
+    parser.add_argument(
+        '-v', dest='verbose', action='store_true', help='print what is asked of which nameserver'
+    )
+    parser.add_argument('--version', action='version', version=__version__)
     options = parser.parse_intermixed_args(args)
     types = [word.upper() for word in options.words if word.upper() in TYPES.__members__]
     options.names = [word for word in options.words if word.upper() not in TYPES.__members__]
@@ -2438,17 +2431,16 @@ def check_name(name: str, is_one_of_several: bool) -> None:
         )
 
 
-def parse_nameserver(word: str) -> tuple[str, int]:
+def parse_nameserver(word: str) -> Nameserver:
     has_port = re.search(r'\]:|^[^:]*:[^:]*$', word)
     ip, _, port = word.rpartition(':') if has_port else (word, '', '53')
     ip = re.sub(r'^\[(.*)\]$', r'\1', ip)
     try:
-        to_nameserver(ip, int(port))
+        return to_nameserver(ip, int(port))
     except ValueError as error:
         raise ValueError(
             f'--nameserver {word!r} is not IP, IP:PORT or [IP]:PORT of a nameserver: {error}'
         ) from error
-    return ip, int(port)
 
 
 def resolver_of(options: Any) -> Resolve:
@@ -2458,7 +2450,7 @@ def resolver_of(options: Any) -> Resolve:
     async def get_nameservers(_: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
         for _round in range(ResolvConf().attempts):
             for nameserver in options.nameservers:
-                yield options.timeout or ResolvConf().timeout, nameserver
+                yield options.timeout or ResolvConf().timeout, nameserver[1:]
 
     return Resolver(get_nameservers=get_nameservers)[0]
 
