@@ -1466,13 +1466,15 @@ class Flight:
             self.failures.popitem()
         self.failures[nameserver, failure] = count + 1, next(SERIAL)
 
-    def error_replies(self, nameserver: Nameserver) -> int:
-        return sum(
+    def has_exhausted(self, nameserver: Nameserver) -> bool:
+        """Tells whether a nameserver is asked no more: it sent too many error replies."""
+        error_replies = [
             count
             for (asked, failure), (count, _) in self.failures.items()
             # An OSError is an error of a socket or a timeout: a TimeoutError is one, too.
             if asked == nameserver and not issubclass(failure.error, OSError)
-        )
+        ]
+        return sum(error_replies) >= MAX_ERROR_REPLIES
 
 
 class LookUp:
@@ -1537,12 +1539,6 @@ class LookUp:
         """Returns what to await until `wake`; its result is whether the time of the set is up."""
         self.woken = self.sockets.poller.loop.create_future()
         return self.woken
-
-    def has_exhausted(self, nameserver: Nameserver) -> bool:
-        """Tells whether a nameserver is asked no more: it sent too many error replies."""
-        return any(
-            flight.error_replies(nameserver) >= MAX_ERROR_REPLIES for flight in self.led.values()
-        )
 
     def is_asking(self) -> bool:
         """Tells whether there is a question to put to another set."""
@@ -1826,16 +1822,17 @@ def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
         ) from error
 
 
-def merge(outcomes: Sequence[Answer | Failures]) -> Answer | Failures:
-    """Returns the outcome for a name of the outcomes for its record types."""
-    for outcome in outcomes:
-        if len(outcomes) == 1 or is_decisive(outcome):
-            return outcome
-    answers = [outcome for outcome in outcomes if isinstance(outcome, Answer)]
-    if records := sum([answer.records for answer in answers], ()):
-        return Answer(records, min([answer.expires_at for answer in answers]))
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Failures)]
-    return functools.reduce(Failures.merged_with, failures) if failures else answers[0]
+def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures:
+    """Returns the outcome for a name of the outcomes for two record types."""
+    if is_decisive(one) or is_decisive(other):
+        return one if is_decisive(one) else other
+    if isinstance(one, Answer) and isinstance(other, Answer):
+        # Why one is negative counts where both are.
+        return Answer(one.records + other.records, min(one.expires_at, other.expires_at), *one[2:])
+    if isinstance(one, Failures) and isinstance(other, Failures):
+        return one.merged_with(other)
+    answer, failures = (one, other) if isinstance(one, Answer) else (other, one)
+    return answer if is_positive(answer) else failures
 
 
 def does_not_exist(
@@ -1962,7 +1959,7 @@ class LoopResolver:
                         )
         # In the order that the types are given in. One may be missing: if another decides for both,
         # or if there are records of the other type.
-        return merge([outcomes[qtype] for qtype in qtypes if qtype in outcomes])
+        return functools.reduce(merge, [outcomes[qtype] for qtype in qtypes if qtype in outcomes])
 
     async def look_up(
         self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, asked: list[bytes]
@@ -2058,8 +2055,13 @@ class LoopResolver:
         first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
         nameservers = conf.nameservers[first:] + conf.nameservers[:first]
         for number in range(conf.attempts):
-            # None is exhausted before the first round.
-            unasked = [each for each in nameservers if not (number and look_up.has_exhausted(each))]
+            unasked = [
+                nameserver
+                for nameserver in nameservers
+                # None is exhausted before the first round.
+                if not number
+                or not any(flight.has_exhausted(nameserver) for flight in look_up.led.values())
+            ]
             while unasked:
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
@@ -2178,8 +2180,9 @@ def Resolver(  # noqa: N802
         resolver = in_loop.get(loop) or start(loop)
         now = loop.time()
         try:
-            records = resolver.cache.recall(name, qtype, now)
-            return records or await resolver.resolve(name, qtype, now)
+            return resolver.cache.recall(name, qtype, now) or (
+                await resolver.resolve(name, qtype, now)
+            )
         except FileShortage as error:
             raise TemporaryResolverError(
                 f'{describe(to_fqdn(name), check_types(qtype))}: {error}'
@@ -2269,8 +2272,7 @@ async def getaddrinfo(
         raise socket.gaierror(
             socket.EAI_NONAME, f'{name}: none of its addresses is of use in this family, here'
         )
-    six = next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
-    if six and len(qtypes) > 1:
+    if six := next((info[4] for info in infos if info[0] == socket.AF_INET6), None):
         last = socket.AF_INET if has_route(six[0], six[3], now) else socket.AF_INET6
         infos.sort(key=lambda info: info[0] == last)
     if flags & socket.AI_CANONNAME:
@@ -2360,6 +2362,7 @@ invalid name or a temporary error; of several the highest
 MORE_THAN_A_NAME = (  # a URL; an address in brackets, maybe with a port; name and port
     r'.*://(?:[^/]*@)?([^/:?#]+).*|\[(.+)\](?::\d+)?|([^:]+):\d+'
 )
+IP_AND_PORT = re.compile(r'(?:\[(.*)\]|([^:]*)|(.*))(?::([0-9]+))?', re.DOTALL)
 OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])
 
 
@@ -2410,9 +2413,9 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
             raise ValueError('a NAME is needed')
         for name in options.names:
             check_name(name, len(options.names) > 1)
-        options.nameservers = [parse_nameserver(word) for word in options.nameserver]
-        if options.timeout is not None and not 0 < options.timeout < math.inf:
-            raise ValueError(f'--timeout {options.timeout:g} is not a number of seconds above 0')
+        options.resolve = resolver_of(
+            options.timeout, [parse_nameserver(word) for word in options.nameserver]
+        )
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -2432,27 +2435,25 @@ def check_name(name: str, is_one_of_several: bool) -> None:
 
 
 def parse_nameserver(word: str) -> Nameserver:
-    has_port = re.search(r'\]:|^[^:]*:[^:]*$', word)
-    ip, _, port = word.rpartition(':') if has_port else (word, '', '53')
-    ip = re.sub(r'^\[(.*)\]$', r'\1', ip)
+    *ips, port = IP_AND_PORT.fullmatch(word).groups()  # type: ignore[union-attr]
     try:
-        return to_nameserver(ip, int(port))
+        return to_nameserver(next(filter(None, ips), ''), int(port or 53))
     except ValueError as error:
         raise ValueError(
             f'--nameserver {word!r} is not IP, IP:PORT or [IP]:PORT of a nameserver: {error}'
         ) from error
 
 
-def resolver_of(options: Any) -> Resolve:
-    if not options.nameservers:
-        return Resolver(timeout=options.timeout)[0]
+def resolver_of(timeout: float | None, nameservers: Sequence[Nameserver]) -> Resolve:
+    """Returns the `resolve` of the command. Raises ValueError for a bad timeout."""
+    resolve = Resolver(timeout=timeout)[0]
 
     async def get_nameservers(_: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
         for _round in range(ResolvConf().attempts):
-            for nameserver in options.nameservers:
-                yield options.timeout or ResolvConf().timeout, nameserver[1:]
+            for nameserver in nameservers:
+                yield timeout or ResolvConf().timeout, nameserver[1:]
 
-    return Resolver(get_nameservers=get_nameservers)[0]
+    return Resolver(get_nameservers=get_nameservers)[0] if nameservers else resolve
 
 
 async def print_records(options: Any) -> int:
@@ -2460,10 +2461,11 @@ async def print_records(options: Any) -> int:
     if options.verbose:
         logger.addHandler(logging.StreamHandler())
         logger.setLevel(logging.DEBUG)
-    resolve = resolver_of(options)
-    found = [asyncio.gather(find_records(resolve, name, options.qtypes)) for name in options.names]
-    pairs = zip(options.names, found, strict=True)
-    return max([print_name(name, *(await each)[0], options) for name, each in pairs])
+    found = [
+        (name, asyncio.gather(find_records(options.resolve, name, options.qtypes)))
+        for name in options.names
+    ]
+    return max([print_name(name, *(await each)[0], options) for name, each in found])
 
 
 async def find_records(
@@ -2472,7 +2474,7 @@ async def find_records(
     """Returns the records of a name, each with what was asked for, and the errors."""
     records: list[tuple[Any, Value]] = []
     errors: list[ResolverError] = []
-    families = tuple(qtype for qtype in qtypes if qtype in ADDRESSES)
+    families = tuple([qtype for qtype in qtypes if qtype in ADDRESSES])
     for asked in filter(None, [families, *(qtype for qtype in qtypes if qtype not in ADDRESSES)]):
         try:
             records += [(asked, value) for value in await resolve(name, asked)]

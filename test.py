@@ -5629,7 +5629,7 @@ class TestCommand:
         'address and port': ('[::1]:80', '[::1]:80 is more than a name: write ::1'),
         'option cut short': ('x --time 1', '--time'),
         'timeout that is no number': ('x --timeout soon', "invalid float value: 'soon'"),
-        'timeout of nothing': ('x --timeout 0', '0 is not a number of seconds'),
+        'timeout of nothing': ('x --timeout 0', 'timeout must be a number of seconds above 0, not 0.0'),
         'nameserver by name': ('x --nameserver dns.example', "'dns.example' is not IP"),
         'port 0': ('x --nameserver 127.0.0.1:0', '0 is not a valid port'),
         'port that is no number': ('x --nameserver 127.0.0.1:x', "'127.0.0.1:x' is not IP"),
@@ -5663,7 +5663,7 @@ class TestCommand:
         examples = [shlex.split(line.split('  ')[0]) for line in re.findall(r'^  (python -m aiodnsresolver .*)$', text, re.MULTILINE)]
         parsed = [m.parse_arguments(example[3:]) for example in examples]
         assert [options.qtypes for options in parsed] == [[1, 28], [28], [16], [1, 28], [1, 28]]
-        assert [nameserver[1:] for nameserver in parsed[-1].nameservers] == [('192.0.2.53', 53), ('2001:db8::53', 5353)]
+        assert [m.parse_nameserver(word)[1:] for word in parsed[-1].nameserver] == [('192.0.2.53', 53), ('2001:db8::53', 5353)]
 
     def test_name_spelled_like_a_type_can_be_asked_for(self):
         assert m.parse_arguments(['mx']).names == ['mx']
@@ -5686,11 +5686,11 @@ class TestCommand:
             return [one async for one in given]
 
         with unittest.mock.patch.object(m, 'Resolver') as made:
-            m.resolver_of(m.parse_arguments(['name', f'--timeout={word}']))
+            m.parse_arguments(['name', f'--timeout={word}'])
             made.assert_called_once_with(timeout=seconds)
         for options, timeout in (([f'--timeout={word}'], seconds), ([], 0.5)):
             with unittest.mock.patch.object(m, 'Resolver') as made:
-                m.resolver_of(m.parse_arguments(['name', '--nameserver=127.0.0.1:9', *options]))
+                m.parse_arguments(['name', '--nameserver=127.0.0.1:9', *options])
             assert run(all_of(made.call_args.kwargs['get_nameservers'](b'name'))) == [(timeout, ('127.0.0.1', 9))] * 5
 
     def test_version_is_printed(self, capsys):
