@@ -345,8 +345,10 @@ def to_fqdn(name: str) -> bytes:
         return name.lower().encode()
     if len(name) > MAX_LETTERS:
         raise invalid(name[:MAX_LABEL] + '…', f'it has {len(name)} characters')
-    relative = name[:-1] if DOTS.match(name[-1:]) else name
-    fqdn = b'.'.join([to_label(label, name) for label in DOTS.split(relative)])
+    fqdn = b'.'.join([
+        to_label(label, name)
+        for label in DOTS.split(name[:-1] if DOTS.match(name[-1:]) else name)
+    ])  # fmt: skip
     if len(fqdn) > MAX_NAME - 2:
         raise invalid(name, f'it has {len(fqdn)} octets, and 253 is the most')
     return fqdn
@@ -868,9 +870,6 @@ class ResolvConf(NamedTuple):
     rotate: bool = False
     reload: bool = True
     randomize_case: bool = True
-
-
-NO_SEARCH_LIST = ResolvConf()  # names are taken as they are
 
 
 def without_bom(line: str) -> str:
@@ -1878,7 +1877,8 @@ class LoopResolver:
         if not isinstance(name, str):
             raise TypeError(f'name must be a str, not {name!r}')
         qtypes = check_types(qtype)
-        conf = self.resolv_conf.read(now) if self.get_nameservers is None else NO_SEARCH_LIST
+        # With a hook, names are taken as they are: there is no search list.
+        conf = self.resolv_conf.read(now) if self.get_nameservers is None else ResolvConf()
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
         if literal := to_literal(name, as_given):
             if literal.version in [VERSIONS.get(each) for each in qtypes]:
@@ -2265,8 +2265,10 @@ async def getaddrinfo(
     try:
         found = await resolve(str(name), qtypes if len(qtypes) > 1 else qtypes[0])
     except ResolverError as error:
-        code = next(code for known, code in GAI_ERRORS.items() if isinstance(error, known))
-        raise socket.gaierror(code, str(error)) from error
+        raise socket.gaierror(
+            next(code for known, code in GAI_ERRORS.items() if isinstance(error, known)),
+            str(error),
+        ) from error
     infos = [info for address in found for info in to_infos(address, entries)]
     if not infos:
         raise socket.gaierror(
@@ -2317,9 +2319,12 @@ def is_configured(qtype: TYPES, _: int) -> bool:
     Here and below the last argument is the time in seconds, so that an answer is kept for one.
     """
     family = socket.AF_INET if qtype == A else socket.AF_INET6
-    flags = socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG
     with contextlib.suppress(socket.gaierror):
-        return bool(socket.getaddrinfo(LOOPBACK[qtype], None, family, flags=flags))
+        return bool(
+            socket.getaddrinfo(
+                LOOPBACK[qtype], None, family, flags=socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG
+            )
+        )
     return False
 
 
