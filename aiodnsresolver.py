@@ -600,12 +600,7 @@ def mix_case(fqdn: bytes) -> bytes:
 
 
 def spell(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
-    """Returns a question in wire format, in the case that a function gives to its letters.
-
-    Returns b'' for `mix_case`, which is left to `make_query`.
-    """
-    if transform_fqdn is mix_case:
-        return b''
+    """Returns a question in wire format, in the case that a function gives to its letters."""
     fqdn = transform_fqdn(question.fqdn)
     if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
         raise ResolverError(
@@ -1165,7 +1160,10 @@ class Query:
         self.look_up = look_up
         self.flight = flight
         self.nameserver = nameserver
-        self.spelled = spell(flight.question, look_up.transform_fqdn)
+        transform_fqdn = look_up.transform_fqdn  # `mix_case` is left to `make_query`
+        self.spelled = (
+            spell(flight.question, transform_fqdn) if transform_fqdn is not mix_case else b''
+        )
         self.sock: Socket | None = None
         self.is_sent = False
         self.replies = 0  # that the nameserver had sent when this was sent
