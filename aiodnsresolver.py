@@ -1181,9 +1181,11 @@ class Query:
 
     def read(self) -> None:
         """Reads what has arrived, which counts, however late it is read."""
+        if self.sock is None:
+            return
         for _ in range(MAX_READS):
             try:
-                data = self.sock.recv(MAX_DATAGRAM)  # type: ignore[union-attr]
+                data = self.sock.recv(MAX_DATAGRAM)
             except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
                 break
             except OSError as error:
@@ -1217,7 +1219,7 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
     )
 
 
-# Not the last failure of a query: it times out later.
+# Its class is that of a timeout, since a query with such a reply times out.
 WRONG_CASE = Failure(
     ResolverTimeout,
     'gave a reply that was ignored, since it does not keep the case of the letters in the query: '
@@ -1569,8 +1571,7 @@ class LookUp:
 
     def read_all(self) -> None:
         for query in list(self.queries):
-            if query.sock is not None:
-                query.read()
+            query.read()
 
     def end_set(self, is_time_up: bool) -> None:
         """Makes spare what was sent and is open, and drops the rest."""
