@@ -2263,6 +2263,17 @@ class TestSockets:
         assert [type(result) for result in results] == [m.ResolverTimeout, tuple, tuple]
         assert sets.called_at == [1000, 1000, 1001]
 
+    async def test_hook_is_not_called_for_a_look_up_that_ended_while_it_waited(self, nameserver):
+        sets = Sets((9, nameserver(after(0.3, nxdomain)).at), busy=[(1, nameserver(silence).at)])
+        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets, max_sockets=2)
+        other = [asyncio.ensure_future(resolve(name, TYPES.AAAA)) for name in ('busy.example', 'www.example')]
+        await asyncio.sleep(0.1)
+        with pytest.raises(m.NameDoesNotExist):  # the answer to one type, which another look-up asked, is that for both
+            await resolve('www.example', BOTH)
+        assert (sets.calls, now()) == (['busy.example', 'www.example'], 1000.3)
+        await asyncio.wait(other)
+        assert [type(task.exception()) for task in other] == [m.ResolverTimeout, m.NameDoesNotExist]
+
     async def test_hook_is_not_called_while_a_look_up_under_way_needs_the_room(self, nameserver):
         silent, good = nameserver(silence), nameserver(a('192.0.2.1'))
         sets = Sets((1, good.at), first=[(0.1, silent.at), 0.1, (1, good.at)], second=[(1, silent.at)])
@@ -4138,6 +4149,22 @@ class TestBothFamilies:
         assert str(caught.value) == f'www.example.com A, AAAA (an alias: b.example): {server.text} answered SERVFAIL'
 
     @in_both_orders
+    async def test_alias_of_one_type_is_in_the_error_of_both(self, resolving, types):
+        server, resolve = resolving(zone({'www.example': by_type(alias('b.example'), servfail), 'b.example': servfail}), times=1)
+        with pytest.raises(m.ResponseCodeError) as caught:
+            await resolve('www.example', types)
+        assert str(caught.value).endswith(f' (an alias: b.example): {server.text} answered SERVFAIL')
+
+    @in_both_orders
+    async def test_type_that_expires_first_is_asked_again(self, nameserver, types):
+        server = nameserver(by_type(a('192.0.2.1', ttl=9), a('2001:db8::1', ttl=2)))
+        with system(server) as resolve:
+            for seconds in (0, 1.5, 0.6):  # so that the files are not looked at again just when the address expires
+                await asyncio.sleep(seconds)
+                assert len(await resolve('www.example', types)) == 2
+        assert server.times == [1000, 1000, 1002.1]
+
+    @in_both_orders
     async def test_error_tells_what_happened_to_each_type(self, nameserver, types):
         server = nameserver(by_type(silence, servfail))
         with system(server) as resolve:
@@ -5650,6 +5677,8 @@ class TestCommand:
     })  # fmt: skip
     def test_nameserver_is_parsed(self, word, expected):
         assert m.parse_nameserver(word)[1:] == expected
+        with pytest.raises(ValueError, match='is not IP'):
+            m.parse_nameserver(f'{word}\n')
 
     def test_help_teaches_by_examples_that_are_right(self, capsys):
         with pytest.raises(SystemExit) as caught:
