@@ -6,7 +6,7 @@
 How a name passes through this file, each of whose sections uses only those above it:
 
     resolve(name, qtype)
-      (name, qtype) ── Shortcut ──▶ addresses? done      a name resolved a moment ago
+      (name, qtype) ── recall ──▶ addresses? done        a name resolved a moment ago
       name ── candidates ──▶ fqdns                       names, search list
       fqdn ── get_host ──▶ addresses? done               hosts file
       (fqdn, qtypes) ── Cache ──▶ hit | follow | lead    one flight for each question
@@ -15,8 +15,8 @@ How a name passes through this file, each of whose sections uses only those abov
       Answer ──▶ addresses with expires_at | alias: ask again | DoesNotExist
 
 The sections up to "Exchange" are pure or read a file: bytes and values, with the time passed in.
-From there on the code touches the event loop. A failure is a value, not an exception, until
-`LoopResolver.resolve` raises it.
+From there on the code touches the event loop. What goes wrong with a query is a value, not an
+exception, until `LoopResolver.resolve` raises it.
 """
 
 from __future__ import annotations
@@ -400,7 +400,7 @@ def pack_name(name: bytes) -> bytes:
     if len(name) > MAX_NAME - 2:
         raise invalid(name, f'it has {len(name)} octets, and 253 is the most')
     try:
-        labels = [LENGTH_OCTETS[len(label)] + label for label in name.split(b'.') if name]
+        labels = [LENGTH_OCTETS[len(label)] + label for label in (name.split(b'.') if name else ())]
         return b''.join(labels) + b'\0'
     except KeyError as error:
         raise invalid(name, f'one of its labels has {error} octets, not 1 to 63') from None
@@ -433,14 +433,14 @@ def unpack_name(
                 )
             if target not in known:
                 known[target], _ = unpack_name(data, target, known, pointers + 1)
-            labels.append(known[target])
+            labels += [known[target]] if known[target] else []
             break
         label = data[offset : offset + length]
         if DOT in label:
             raise MalformedMessage(f'the label at octet {offset - 1} holds a dot')
         labels.append(label)
         offset += length
-    name = b'.'.join(filter(None, labels))  # a pointer to the root leads to no label
+    name = b'.'.join(labels)
     if len(name) > MAX_NAME - 2:
         raise MalformedMessage(f'the name at octet {start} is longer than {MAX_NAME} octets')
     return name, offset + 1
@@ -867,6 +867,9 @@ class ResolvConf(NamedTuple):
     randomize_case: bool = True
 
 
+NO_SEARCH_LIST = ResolvConf()  # names are taken as they are
+
+
 def without_bom(line: str) -> str:
     return line.removeprefix('\ufeff').removeprefix('ï»¿')  # UTF-8's, as it is or read as Latin-1
 
@@ -1003,7 +1006,9 @@ class FailingNameservers:
         """
         if not self.retry_at:
             return nameservers[0]
-        chosen = min(nameservers, key=lambda nameserver: now < self.retry_at.get(nameserver, now))
+        chosen = next(
+            (each for each in nameservers if now >= self.retry_at.get(each, now)), nameservers[0]
+        )
         if now >= self.retry_at.get(chosen, math.inf):
             self.retry_at[chosen] = now + FAILING_FOR
         return chosen
@@ -1160,7 +1165,8 @@ class Query:
         self.look_up = look_up
         self.flight = flight
         self.nameserver = nameserver
-        transform_fqdn = look_up.transform_fqdn  # `mix_case` is left to `make_query`
+        # Called here, so that what it raises ends this look-up alone; `make_query` mixes the case.
+        transform_fqdn = look_up.transform_fqdn
         self.spelled = (
             spell(flight.question, transform_fqdn) if transform_fqdn is not mix_case else b''
         )
@@ -1219,14 +1225,14 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
     )
 
 
-# Its class is that of a timeout, since a query with such a reply times out.
+# Beside what else happened: it does not decide which error is raised.
 WRONG_CASE = Failure(
     ResolverTimeout,
     'gave a reply that was ignored, since it does not keep the case of the letters in the query: '
     'if it never does, turn the mixing of the case off, by "options randomize-case:0" in '
     'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
 )
-SERIAL = itertools.count()  # numbers all failures, to tell which was the last
+SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the last
 
 
 class Failures(NamedTuple):
@@ -1237,10 +1243,10 @@ class Failures(NamedTuple):
     aliases: tuple[bytes, ...] = ()  # that led to the question
 
     def all_refused(self) -> bool:
-        return {failure.rcode for _, failure in self.times} in (
-            {SERVFAIL},
-            {REFUSED},
-            {SERVFAIL, REFUSED},
+        return (
+            set()
+            < {failure.rcode for _, failure in self.times if failure is not WRONG_CASE}
+            <= {SERVFAIL, REFUSED}
         )
 
     def joined_to(self, alias: Answer) -> Failures:
@@ -1394,7 +1400,7 @@ class Sockets:
                     query.open(self.poller)
                     query.look_up.has_begun = True
                     self.outbox.append(query)
-                    break
+                    return True
                 except (OSError, NotImplementedError) as error:
                     if is_shortage(error) and self.poller.queries:
                         # Now at the limit: it opens in place of a spare socket, or not at all.
@@ -1452,9 +1458,10 @@ class Sockets:
 class Flight:
     """A question in flight: one look-up, the leader, asks it for itself and for its followers."""
 
-    def __init__(self, question: Question, leader: LookUp) -> None:
+    def __init__(self, question: Question, leader: LookUp, cache: Cache) -> None:
         self.question = question
         self.leader = leader
+        self.cache = cache  # that has it in flight, and takes its outcome
         self.followers: dict[LookUp, None] = {}
         self.asked_at = math.inf  # when the first query was about to be sent
         self.failures: dict[tuple[Nameserver, Failure], tuple[int, ...]] = {}  # as in Failures
@@ -1463,7 +1470,10 @@ class Flight:
         count, _ = self.failures.get((nameserver, failure), (0, 0))
         if not count and len(self.failures) == MAX_FAILURES:
             self.failures.popitem()
-        self.failures[nameserver, failure] = count + 1, next(SERIAL)
+        self.failures[nameserver, failure] = (
+            count + 1,
+            0 if failure is WRONG_CASE else next(SERIAL),
+        )
 
     def has_exhausted(self, nameserver: Nameserver) -> bool:
         """Tells whether a nameserver is asked no more: it sent too many error replies."""
@@ -1481,8 +1491,9 @@ class LookUp:
 
     Each question is pending, in flight (led or followed), or has an outcome. It is pending at the
     beginning, and when its leader, which may be this one, has left. The look-up is over when each
-    has an outcome, when one outcome decides for both, or when one question has records and a set
-    that was asked the other question has ended: as in RFC 8305 §3, more tries are not waited for.
+    has an outcome, or when one outcome decides for both. It is also over when one question has
+    records, and then a set ends that the other question was put to, in this set or before: as in
+    RFC 8305 §3, more tries are not waited for.
 
     It puts the questions that it leads to sets of nameservers, one set after another. The queries
     in `in_set` are queued, open or active, all others in `queries` are spare.
@@ -1498,7 +1509,6 @@ class LookUp:
         sockets: Sockets,
         failing: FailingNameservers | None,
         transform_fqdn: Callable[[bytes], bytes],
-        finish: Callable[[Flight, Outcome], None],
         questions: Sequence[Question],
         has_records: bool,
         has_begun: bool,
@@ -1506,7 +1516,6 @@ class LookUp:
         self.sockets = sockets
         self.failing = failing  # None: the nameservers are those of a hook
         self.transform_fqdn = transform_fqdn
-        self.finish = finish
         self.questions = questions
         self.has_records = has_records  # of one record type
         self.has_begun = has_begun  # it is queued in `under_way`, as said above, not in `beginning`
@@ -1579,11 +1588,12 @@ class LookUp:
         if self.deadline is not None:
             self.deadline.remove(self)
             self.deadline = None
+        if not all(query.is_sent for query in self.in_set):
+            # For lack of sockets: in the next set the other type is the first to be asked.
+            self.led = dict(reversed(self.led.items()))
         for query in list(self.in_set):
             if query.is_sent:
                 self.sockets.spare[query] = None
-                # Behind a question for which there was no socket: that is first in the next set.
-                self.led[query.flight.question.qtype] = self.led.pop(query.flight.question.qtype)
                 if is_time_up:
                     self.record_failure(
                         query, Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
@@ -1616,7 +1626,7 @@ class LookUp:
         for query in list(self.queries):
             if query.flight is flight:
                 self.drop(query)
-        self.finish(flight, outcome)
+        flight.cache.finish(flight, outcome)
 
     def query_failed(self, query: Query, failure: Failure) -> None:
         """Closes a query that came to nothing."""
@@ -1705,15 +1715,15 @@ class Cache:
     leaves without an outcome, its followers enter the question anew: the first to run leads. One
     that leads another question is not woken for it, and enters it before its next set.
 
-    A shortcut has the records of a name as it was given that were found in the cache alone. It is
-    dropped with any of the answers that led to them.
+    A shortcut has the records of a name as it was given that were found in the cache alone. All are
+    dropped with any answer, since only some of the answers that led to one are known.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_size: int) -> None:
         self.loop = loop
         self.max_size = max_size
         self.answers: collections.OrderedDict[bytes, Answer] = collections.OrderedDict()  # LRU
-        # name and type(s) -> keys of the answers that led to the records, these, until when
+        # name and type(s) -> keys of answers that count as used, the records, and until when
         self.shortcuts: dict[Any, tuple[list[bytes], tuple[Value, ...], float]] = {}
         self.in_flight: dict[bytes, Flight] = {}
 
@@ -1744,7 +1754,7 @@ class Cache:
                 flight.followers[look_up] = None
                 look_up.followed[question.qtype] = flight
             else:
-                flight = Flight(question, look_up)
+                flight = Flight(question, look_up, self)
                 self.in_flight[question.wire] = look_up.led[question.qtype] = flight
         return not look_up.is_over
 
@@ -1752,7 +1762,7 @@ class Cache:
         """Abandons the flights that a look-up leads: their questions are to be entered anew."""
         while look_up.led:
             _, flight = look_up.led.popitem()
-            del self.in_flight[flight.question.wire]
+            del flight.cache.in_flight[flight.question.wire]
             look_up.pending.append(flight.question)
             for follower in flight.followers:
                 del follower.followed[flight.question.qtype]
@@ -1822,15 +1832,19 @@ def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
 
 def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures:
     """Returns the outcome for a name of the outcomes for two record types."""
-    if is_decisive(one) or is_decisive(other):
-        return one if is_decisive(one) else other
     if isinstance(one, Answer) and isinstance(other, Answer):
+        if is_decisive(one) or is_decisive(other):
+            return one if is_decisive(one) else other
         # Why one is negative counts where both are.
         return Answer(one.records + other.records, min(one.expires_at, other.expires_at), *one[2:])
     if isinstance(one, Failures) and isinstance(other, Failures):
         return one.merged_with(other)
     answer, failures = (one, other) if isinstance(one, Answer) else (other, one)
-    return answer if is_positive(answer) else failures
+    return (
+        answer
+        if is_decisive(answer) or (is_positive(answer) and not is_decisive(failures))
+        else failures
+    )
 
 
 def does_not_exist(
@@ -1876,8 +1890,7 @@ class LoopResolver:
         if not isinstance(name, str):
             raise TypeError(f'name must be a str, not {name!r}')
         qtypes = check_types(qtype)
-        # With a hook, names are taken as they are: there is no search list.
-        conf = self.resolv_conf.read(now) if self.get_nameservers is None else ResolvConf()
+        conf = self.resolv_conf.read(now) if self.get_nameservers is None else NO_SEARCH_LIST
         as_given, fqdns = candidates(name, conf.search, conf.ndots)
         if literal := to_literal(name, as_given):
             if literal.version in [VERSIONS.get(each) for each in qtypes]:
@@ -1977,22 +1990,20 @@ class LoopResolver:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
         packed = pack_name(fqdn)
         questions = [Question(fqdn, qtype, packed) for qtype in qtypes]
-        cache = self.cache  # to the end, also if `clear_cache` puts a new one in its place
         look_up = LookUp(
             self.sockets,
             self.failing if self.get_nameservers is None else None,
             self.transform_fqdn,
-            cache.finish,
             questions,
             has_records,
             bool(asked),
         )
         try:
-            while cache.enter(look_up):
+            while self.cache.enter(look_up):
                 asked.append(fqdn)
-                await (self.ask_sets(look_up, cache) if look_up.led else look_up.sleep())
+                await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
         finally:
-            cache.abandon(look_up)
+            self.cache.abandon(look_up)
             for flight in look_up.followed.values():
                 del flight.followers[look_up]
         for outcome in look_up.outcomes.values():
@@ -2004,17 +2015,17 @@ class LoopResolver:
                     del outcome
         return look_up.outcomes  # type: ignore[return-value]
 
-    async def ask_sets(self, look_up: LookUp, cache: Cache) -> None:
+    async def ask_sets(self, look_up: LookUp) -> None:
         """Puts the questions that a look-up leads to nameservers, one set after another."""
         sets: Any = None
-        # Only these fail at the end. A question that is taken over on the way missed some sets: if
-        # it has no answer at the end, it is pending again, and put to all sets.
+        # Only these fail when there are no more sets. A question that is taken over on the way
+        # missed some: if it has no answer at the end, it is pending again, and put to all sets.
         from_start = list(look_up.led.values())
         try:
             if not look_up.has_begun and (self.sockets.gate or self.sockets.room() <= 0):
                 await self.sockets.pass_gate(look_up)
             if self.get_nameservers is None:
-                await self.ask_nameservers_of_resolv_conf(look_up, cache)
+                await self.ask_nameservers_of_resolv_conf(look_up)
             elif not look_up.is_over:
                 sets = self.get_nameservers(look_up.questions[0].fqdn)
                 if not hasattr(sets, 'aclose'):
@@ -2023,7 +2034,7 @@ class LoopResolver:
                         'generator (async def, with yield)'
                     )
                 async for given in sets:
-                    if cache.enter(look_up) and look_up.led:
+                    if self.cache.enter(look_up) and look_up.led:
                         await look_up.ask_set(*check_set(look_up, given))
                     if not look_up.is_asking():
                         break
@@ -2031,22 +2042,22 @@ class LoopResolver:
                 look_up.read_all()
                 for flight in from_start:
                     if flight in look_up.led.values():
-                        cache.finish(flight, Failures(flight.failures))
+                        flight.cache.finish(flight, Failures(flight.failures))
         except Exception as error:
             for flight in list(look_up.led.values()):
-                cache.finish(flight, Raised(error, error.__traceback__))
+                flight.cache.finish(flight, Raised(error, error.__traceback__))
         finally:
             # Before `aclose`, in which the hook may await something. This also lets go of what
             # refers back to the look-up.
             for query in list(look_up.queries):
                 look_up.drop(query)
-            cache.abandon(look_up)
+            self.cache.abandon(look_up)
             # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
             # this coroutine is closed by `close()`.
             if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):
                 await sets.aclose()
 
-    async def ask_nameservers_of_resolv_conf(self, look_up: LookUp, cache: Cache) -> None:
+    async def ask_nameservers_of_resolv_conf(self, look_up: LookUp) -> None:
         """Asks one nameserver at a time. A generator of sets, as hooks are, would cost more."""
         conf = self.resolv_conf.read(self.loop.time())
         if look_up.transform_fqdn is mix_case and not conf.randomize_case:
@@ -2061,11 +2072,10 @@ class LoopResolver:
                 if not number
                 or not any(flight.has_exhausted(nameserver) for flight in look_up.led.values())
             ]
-            while unasked:
+            while unasked and self.cache.enter(look_up):
                 nameserver = self.failing.choose(unasked, self.loop.time())
                 unasked.remove(nameserver)
-                if cache.enter(look_up):
-                    await look_up.ask_set(self.timeout or conf.timeout, (nameserver,))
+                await look_up.ask_set(self.timeout or conf.timeout, (nameserver,))
                 if not look_up.is_asking():
                     return
 
@@ -2094,6 +2104,7 @@ class LoopResolver:
                     f'{describe(fqdn, [qtype])}: get_host gave {given!r}, where an ipaddress '
                     f'object, a tuple of them or None is needed: {error}'
                 ) from error
+            # A hook that does not look at the type gives the same for both.
             if records and records not in [answer.records for answer in found.values()]:
                 found[qtype] = Answer(records, min([record.expires_at for record in records]))
         return found
@@ -2129,9 +2140,9 @@ def Resolver(  # noqa: N802
 
     Raises ValueError for a number that makes no sense, TypeError for a hook that is no function.
     """
-    if max_sockets < 1 or max_cache_size < 0:
+    if not isinstance(max_sockets, int) or max_sockets < 1 or max_cache_size < 0:
         raise ValueError(
-            'max_sockets must be at least 1 and max_cache_size at least 0, '
+            'max_sockets must be a whole number of at least 1 and max_cache_size at least 0, '
             f'not {max_sockets!r} and {max_cache_size!r}'
         )
     if timeout is not None and get_nameservers is not None:
@@ -2243,16 +2254,18 @@ async def getaddrinfo(
     for a reply that is of no use. Raises TypeError for a host that is not str, bytes or None.
     """
     name = host.decode('utf-8', 'replace') if isinstance(host, bytes) else host
-    octets = name.encode('utf-8', 'replace') if isinstance(name, str) else name  # a str is encoded
-    is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST  # as idna, or refused
+    is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST
     if not name or not is_asked or name[:1].isdigit() or ':' in name:
         try:
             return socket.getaddrinfo(
-                octets, port, family, type, proto, flags | socket.AI_NUMERICHOST
+                name, port, family, type, proto, flags | socket.AI_NUMERICHOST
             )
-        except socket.gaierror as error:
-            if not is_asked or error.errno != socket.EAI_NONAME:
-                raise
+        except (UnicodeError, socket.gaierror) as error:
+            code = error.errno if isinstance(error, OSError) else socket.EAI_NONAME
+            if not is_asked or code != socket.EAI_NONAME:
+                raise socket.gaierror(
+                    code, getattr(error, 'strerror', f'{name!r} is not an IP address')
+                ) from error
     qtypes = FAMILIES.get(family, FAMILIES[socket.AF_UNSPEC])
     entries = {qtype: find_entries(qtype, port, family, type, proto, flags) for qtype in qtypes}
     now = int(asyncio.get_running_loop().time())
@@ -2273,7 +2286,9 @@ async def getaddrinfo(
         raise socket.gaierror(
             socket.EAI_NONAME, f'{name}: none of its addresses is of use in this family, here'
         )
-    if six := next((info[4] for info in infos if info[0] == socket.AF_INET6), None):
+    if len(qtypes) > 1 and (
+        six := next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
+    ):
         last = socket.AF_INET if has_route(six[0], six[3], now) else socket.AF_INET6
         infos.sort(key=lambda info: info[0] == last)
     if flags & socket.AI_CANONNAME:

@@ -1453,6 +1453,11 @@ class TestMixCase:
             f'{server.text} {what}' for server in (one, two) for what in ('timed out after 0.5 s', IGNORED)
         )
 
+    async def test_late_reply_in_another_case_does_not_decide_the_error(self, nameserver):
+        with pytest.raises(m.ResponseCodeError) as caught:
+            await asking((1, nameserver(after(1.5, wrong_case)).at), (1, nameserver(servfail).at), 2)('www.example.com', TYPES.A)
+        assert (IGNORED in str(caught.value), caught.value.rcode, now()) == (True, 2, 1003)
+
     @cases('change, is_named', {
         'other case': (lambda data: data, True),
         'other ID': (lambda data: data[:2].swapcase() + data[2:], False),
@@ -1809,6 +1814,24 @@ class TestFailingNameservers:
         assert failing.choose([two, one], 42) == one
         assert not failing.replied(one)
         assert failing.replies == {one: 2}
+
+    async def test_look_up_that_ended_while_it_waited_is_no_probe(self, nameserver):
+        first = nameserver(zone({'slow.example': silence}, otherwise=a('192.0.2.1')))
+        known = {'busy.example': silence, 'www.example': after(2.5, nxdomain)}
+        second = nameserver(zone(known, otherwise=a('192.0.2.2')), address='127.0.0.2')
+        with system(first, second):
+            resolve, _ = Resolver(max_sockets=2, timeout=9)
+            await resolve('slow.example', TYPES.A)  # until 1009: the first nameserver fails, and is tried again from 1039 on
+            await asyncio.sleep(29)
+            other = [asyncio.ensure_future(resolve(name, TYPES.AAAA)) for name in ('busy.example', 'www.example')]
+            await asyncio.sleep(0.1)
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve('www.example', BOTH)
+            assert (now(), first.names) == (1040.5, ['slow.example'])
+            assert texts(await resolve('new.example', TYPES.A)) == ['192.0.2.1']
+            for task in other:
+                task.cancel()
+            await asyncio.wait(other)
 
     @cases('replies, remembered, waits', {
         'silence': ([silence], True, [0.5, 0, 0, 0, 0, 0]),
@@ -3034,6 +3057,8 @@ class TestArguments:
 
     @cases('options, says', {
         'no socket': ({'max_sockets': 0}, 'max_sockets'),
+        'half a socket': ({'max_sockets': 2.5}, 'max_sockets'),
+        'sockets without end': ({'max_sockets': math.inf}, 'max_sockets'),
         'cache of less than nothing': ({'max_cache_size': -1}, 'max_cache_size'),
         'timeout of nothing': ({'timeout': 0}, 'timeout'),
         'endless timeout': ({'timeout': math.inf}, 'timeout'),
@@ -3528,7 +3553,7 @@ class TestSearchList:
                 await resolve('db', TYPES.A)
 
     @cases('qtype', {'A': TYPES.A, 'both families': BOTH})
-    @pytest.mark.parametrize('reply_', [servfail, refused])
+    @cases('reply_', {'SERVFAIL': servfail, 'REFUSED': refused, 'in another case, too': lambda query: [wrong_case(query), servfail(query)]})
     async def test_refused_single_label_does_not_end_the_search(self, nameserver, reply_, qtype):
         server = nameserver(zone({'db': reply_, 'db.lan.example': by_type(a('192.0.2.1'), nodata), 'other': reply_}))
         with system(server, options='ndots:0', search='lan.example') as resolve:
@@ -3547,6 +3572,13 @@ class TestSearchList:
             error = merged.error(b'db', BOTH)
             assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(error)
             assert isinstance(error, m.ResolverTimeout)
+
+    @in_both_orders
+    def test_name_error_of_one_type_is_the_outcome_also_where_the_other_has_bad_data(self, types):
+        nxdomain_ = m.Answer((), 1000, (), m.NameDoesNotExist, 'answered NXDOMAIN')
+        bad = m.Failures({(m.to_nameserver('192.0.2.1', 53), m.Failure(m.BadAddress, 'gave an A record of 3 octets')): (1, 1)})
+        outcomes = [nxdomain_, bad] if types == BOTH else [bad, nxdomain_]
+        assert m.merge(*outcomes) is nxdomain_
 
     def test_nothing_asked_is_not_all_refused(self):
         assert not m.Failures({}).all_refused()
@@ -3768,6 +3800,27 @@ class TestCache:
         await resolve('www.example.com', TYPES.A)
         assert clear_cache() is None
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
+
+    async def test_look_up_that_takes_over_after_the_cache_was_cleared_is_joined_and_cached(self, nameserver):
+        server = nameserver(after(0.3, a('192.0.2.1')))
+        resolve, clear_cache = resolver_for(server)
+        leader, follower = (asyncio.ensure_future(resolve('www.example', TYPES.A)) for _ in range(2))
+        await asyncio.sleep(0.1)
+        clear_cache()
+        leader.cancel()
+        await asyncio.sleep(0.1)
+        for _ in range(2):
+            await resolve('www.example', TYPES.A)
+        assert texts(await follower) == ['192.0.2.1']
+        assert server.times == pytest.approx([1000, 1000.1])
+
+    async def test_hook_that_raises_after_the_cache_was_cleared_reaches_all_that_wait(self, clock):
+        resolve, clear_cache = Resolver(get_host=no_host, get_nameservers=Sets(0.2, ZeroDivisionError('of the hook')))
+        looking = [asyncio.ensure_future(resolve('www.example', TYPES.A)) for _ in range(2)]
+        await asyncio.sleep(0.1)
+        clear_cache()
+        await asyncio.wait(looking)
+        assert [type(task.exception()) for task in looking] == [ZeroDivisionError] * 2
 
     async def test_query_in_flight_when_cleared_answers_only_those_that_wait(self, nameserver):
         server = nameserver(after(0.2, a('192.0.2.1')), after(0.2, a('192.0.2.2')))
@@ -4172,6 +4225,12 @@ class TestBothFamilies:
                 await resolve('db.example', types)
         assert f'{server.text} timed out after 0.5 s (2 times)' in str(caught.value)
         assert f'{server.text} answered SERVFAIL (2 times)' in str(caught.value)
+
+    async def test_with_fewer_sockets_than_queries_the_types_take_turns(self, nameserver):
+        silent, six = nameserver(silence), nameserver(by_type(silence, a('2001:db8::1')))
+        resolve = asking(*[(1, silent.at, six.at)] * 4, max_sockets=3)
+        assert texts(await resolve('www.example', BOTH)) == ['2001:db8::1']
+        assert now() == 1002  # in the second set
 
     async def test_one_socket_is_enough(self, resolving):
         _, resolve = resolving(after(0.1, by_type(a('192.0.2.1'), a('2001:db8::1'))), max_sockets=1)
@@ -5314,6 +5373,7 @@ CALLS = [
     *[((host, 80), STREAM, '') for host in ('four.test', 'FOUR.Test', 'six.test', 'many.test', 'localhost', 'mapped.test', 'bücher.test')],
     *[((host, 80), STREAM, '') for host in (b'four.test', b'192.0.2.1', None)],
     *[((host, 80), STREAM, '') for host in ('127.0.0.1', '127.1', '0x7f.1', '2130706433')],
+    *[((host, 80), STREAM, '') for host in ('\uff11\uff12\uff17.1', '127\u30021', '1\xb27.1')],
     *[((host, 80), STREAM, '') for host in ('::1', '::ffff:1.2.3.4', 'fe80::1%lo', 'fe80::1%1', '2001:DB8::1')],
     (('both.test', 80), STREAM, 'order'),
     (('192.0.2.1.', 80), STREAM, 'final dot'),
@@ -5332,7 +5392,7 @@ CALLS = [
     ((None, 80), {'flags': socket.AI_PASSIVE, **STREAM}, ''),
     # errors
     *[((host, 80), {'flags': socket.AI_NUMERICHOST}, '') for host in ('four.test', 'localhost', '')],
-    (('127.1', 80), {'flags': socket.AI_NUMERICHOST, **STREAM}, ''),
+    *[((host, 80), {'flags': socket.AI_NUMERICHOST, **STREAM}, '') for host in ('127.1', '\u246027.0.0.1', '::ffff:1\u30022.3.4')],
     *[((host, port), {}, '') for host, port in ((None, None), ('four.test', 'nosuch'), ('four.test', -1), ('192.0.2.1', 'nosuch'))],
     *[((host, 80), {}, '') for host in ('nosuch.test', '')],
     (('four.test', 'http'), {'flags': socket.AI_NUMERICSERV}, ''),
@@ -5447,11 +5507,13 @@ class TestGetaddrinfo:
         of_c.assert_called_once_with('::1', 80, socket.AF_INET6, 1, 0, socket.AI_NUMERICSERV | socket.AI_NUMERICHOST)
 
     @cases('family, asked', {'IPv4': (socket.AF_INET, [1]), 'IPv6': (socket.AF_INET6, [28]), 'both': (socket.AF_UNSPEC, [28, 1])})
-    async def test_family_decides_what_is_asked_for(self, resolving, family, asked):
+    async def test_family_decides_what_is_asked_for(self, resolving, monkeypatch, family, asked):
+        monkeypatch.setattr(m, 'has_route', unittest.mock.Mock(return_value=True))
         server, resolve = resolving(by_type(a('192.0.2.1'), a('2001:db8::1')))
         infos = await m.getaddrinfo(resolve, 'www.example.com', 80, family=family, **STREAM)
         assert len(infos) == len(asked)
         assert server.types == asked
+        assert m.has_route.called == (len(asked) > 1)
 
     @cases('route, families', {'route': (True, [socket.AF_INET6, socket.AF_INET]), 'no route': (False, [socket.AF_INET, socket.AF_INET6])})
     async def test_ipv6_without_a_route_comes_last(self, nameserver, monkeypatch, route, families):
