@@ -1165,7 +1165,8 @@ class Query:
         self.look_up = look_up
         self.flight = flight
         self.nameserver = nameserver
-        # Called here, so that what it raises ends this look-up alone; `make_query` mixes the case.
+        # A hook is called here, where what it raises ends this look-up alone. `mix_case` is left to
+        # `make_query`.
         transform_fqdn = look_up.transform_fqdn
         self.spelled = (
             spell(flight.question, transform_fqdn) if transform_fqdn is not mix_case else b''
@@ -1225,7 +1226,7 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
     )
 
 
-# Beside what else happened: it does not decide which error is raised.
+# It is told beside the other failures, and never decides which error is raised.
 WRONG_CASE = Failure(
     ResolverTimeout,
     'gave a reply that was ignored, since it does not keep the case of the letters in the query: '
@@ -1238,7 +1239,7 @@ SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the
 class Failures(NamedTuple):
     """Why a question has no answer: how often each nameserver failed in which way."""
 
-    # -> how often, and the number in SERIAL of the last time
+    # How often each happened, and its number in SERIAL when it last did.
     times: dict[tuple[Nameserver, Failure], tuple[int, ...]]
     aliases: tuple[bytes, ...] = ()  # that led to the question
 
@@ -1461,7 +1462,7 @@ class Flight:
     def __init__(self, question: Question, leader: LookUp, cache: Cache) -> None:
         self.question = question
         self.leader = leader
-        self.cache = cache  # that has it in flight, and takes its outcome
+        self.cache = cache  # the Cache, below, that has it in flight and takes its outcome
         self.followers: dict[LookUp, None] = {}
         self.asked_at = math.inf  # when the first query was about to be sent
         self.failures: dict[tuple[Nameserver, Failure], tuple[int, ...]] = {}  # as in Failures
@@ -1469,7 +1470,7 @@ class Flight:
     def add_failure(self, nameserver: Nameserver, failure: Failure) -> None:
         count, _ = self.failures.get((nameserver, failure), (0, 0))
         if not count and len(self.failures) == MAX_FAILURES:
-            self.failures.popitem()
+            self.failures.popitem()  # the newest, so that the first ones and the last are told
         self.failures[nameserver, failure] = (
             count + 1,
             0 if failure is WRONG_CASE else next(SERIAL),
@@ -1589,7 +1590,7 @@ class LookUp:
             self.deadline.remove(self)
             self.deadline = None
         if not all(query.is_sent for query in self.in_set):
-            # For lack of sockets: in the next set the other type is the first to be asked.
+            # There were too few sockets: the next set begins with the other type.
             self.led = dict(reversed(self.led.items()))
         for query in list(self.in_set):
             if query.is_sent:
@@ -1831,11 +1832,14 @@ def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
 
 
 def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures:
-    """Returns the outcome for a name of the outcomes for two record types."""
+    """Returns the outcome for a name of the outcomes for two record types.
+
+    That the name does not exist comes first, then bad data, then records, then other failures.
+    """
     if isinstance(one, Answer) and isinstance(other, Answer):
         if is_decisive(one) or is_decisive(other):
             return one if is_decisive(one) else other
-        # Why one is negative counts where both are.
+        # Where there are records, `negative` and `reason` do not matter.
         return Answer(one.records + other.records, min(one.expires_at, other.expires_at), *one[2:])
     if isinstance(one, Failures) and isinstance(other, Failures):
         return one.merged_with(other)
