@@ -2134,7 +2134,8 @@ def Resolver(  # noqa: N802
         `(timeout, (ip, port), ...)`: a timeout in seconds, and nameservers to ask in parallel. Each
         set is asked when the one before it gave no answer. By default the sets come from
         resolv.conf, with its options and search list. With a hook, names are taken as they are, and
-        its order is kept.
+        its order is kept. A late answer that comes while it awaits something is returned when it
+        goes on.
     transform_fqdn: returns the name of a query with the case of its letters changed. By default the
         case is random, against forged replies; `lambda fqdn: fqdn` leaves it as it is.
     timeout: seconds for each try of a nameserver of resolv.conf, in place of its own (0.5).
