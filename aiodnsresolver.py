@@ -3,19 +3,19 @@
     resolve, clear_cache = Resolver()
     addresses = await resolve('www.example.com', TYPES.A)
 
-How a name passes through this file, each of whose sections uses only those above it:
+How a name passes through this file, each of whose sections uses only those above it, but for the
+flights of "Exchange", which know the LoopResolver that they belong to:
 
     resolve(name, qtype)
-      (name, qtype) ── recall ──▶ addresses? done        a name resolved a moment ago
       name ── candidates ──▶ fqdns                       names, search list
-      fqdn ── get_host ──▶ addresses? done               hosts file
-      (fqdn, qtypes) ── Cache ──▶ hit | follow | lead    one flight for each question
-        for (timeout, *nameservers) in get_nameservers   resolv.conf
-          Exchange ──▶ datagrams ── read_reply ──▶ Answer | Failure | None
+      fqdn ── known ──▶ addresses? done                  hosts file, cache
+      (fqdn, qtypes) ── join ──▶ Flight, new or joined   works by itself, in callbacks
+        for (timeout, *nameservers) in the sets          resolv.conf, or a hook
+          Query ──▶ datagrams ── read_reply ──▶ Answer | Failure | None
       Answer ──▶ addresses with expires_at | alias: ask again | DoesNotExist
 
-The sections up to "Exchange" are pure or read a file: bytes and values, with the time passed in.
-From there on the code touches the event loop. What goes wrong with a query is a value, not an
+The sections up to "Outcomes" are pure or read a file: bytes and values, with the time passed in.
+From "Exchange" on the code touches the event loop. What goes wrong with a query is a value, not an
 exception, until `LoopResolver.resolve` raises it.
 """
 
@@ -38,7 +38,14 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Sequence,
+)
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -112,13 +119,19 @@ MAX_DATAGRAM = 65535
 MAX_LETTERS = 2 * MAX_NAME  # before encoding: the time of the idna codec is quadratic in them
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
-MAX_NEGATIVE_TTL = 60  # seconds, far below RFC 2308 §5, so that a new name is soon visible
-FAILING_FOR = 30  # seconds for which a nameserver that failed is asked last
+MAX_NEGATIVE_TTL = 10  # seconds, far below RFC 2308 §5, so that a new name is soon visible
+FAILING_FOR = 30  # seconds for which a nameserver that is silent is asked last
+CLOCK_TOLERANCE = 1e-6  # seconds by which sums of times may be wrong
+MAX_SETS_BESIDE_ADDRESSES = 2  # that are waited for, where one type is missing
+MISSING_FOR = 10  # seconds for which it is not asked for again, RFC 9520 §3.2
+MAX_SOCKETS_FOR_ONE = 16  # for one question to one nameserver
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
 MAX_ERROR_REPLIES = 2  # after this many in a look-up, a nameserver is not asked again
-MIN_INTERVAL = 0.01  # seconds between two checks of whether sockets are watched
 MAX_READS = 32  # at once of one socket, so that a flood does not hold the loop for long
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
+
+NEVER = math.inf  # in seconds of any clock
+NOTHING: Any = {}  # what stands for a dict that is not needed yet, or any more; never written to
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
@@ -376,23 +389,26 @@ def top_level(fqdn: bytes) -> bytes:
 
 def to_literal(name: str, fqdn: bytes) -> Address | None:
     """Returns the address that a name is, if it is one, in ASCII digits or others."""
-    if ':' in name or fqdn[-1:].isdigit():
-        text = name.removesuffix('.') if name.isascii() else fqdn.decode()
-        with contextlib.suppress(ValueError):
-            return to_value(ipaddress.ip_address(text), math.inf)  # type: ignore[return-value]
+    text = name.removesuffix('.') if name.isascii() else fqdn.decode()
+    with contextlib.suppress(ValueError):
+        return to_value(ipaddress.ip_address(text), math.inf)  # type: ignore[return-value]
     return None
 
 
-def candidates(name: str, search: tuple[bytes, ...], ndots: int) -> tuple[bytes, list[bytes]]:
-    """Returns the name as given, and all names to ask for in their order (resolv.conf(5)).
+@functools.lru_cache(maxsize=1000)
+def candidates(
+    name: str, search: tuple[bytes, ...], ndots: int
+) -> tuple[bytes, list[bytes], Address | None]:
+    """Returns the name as given, all names to ask for in their order, and the address that it is.
 
-    Raises InvalidName.
+    See resolv.conf(5). Raises InvalidName.
     """
     fqdn = to_fqdn(name)
+    literal = to_literal(name, fqdn) if ':' in name or fqdn[-1:].isdigit() else None
     if not search or DOTS.match(name[-1]) or top_level(fqdn) in SPECIAL_DOMAINS:
-        return fqdn, [fqdn]
+        return fqdn, [fqdn], literal
     names = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
-    return fqdn, [fqdn, *names] if fqdn.count(b'.') >= ndots else [*names, fqdn]
+    return fqdn, [fqdn, *names] if fqdn.count(b'.') >= ndots else [*names, fqdn], literal
 
 
 def pack_name(name: bytes) -> bytes:
@@ -527,30 +543,16 @@ def unpack_record(data: bytes, offset: int, known: dict[int, bytes]) -> tuple[Re
 
 # --- Questions and answers ------------------------------------------------------------------------
 
-ADDRESS_RECORDS = {  # type -> layout of a record owned by a pointer to the question, start, class
+ADDRESS_RECORDS = {  # type -> layout of a record owned by a pointer to the question, start, length
     qtype: (
         struct.Struct(f'!6sIH{octets}s'),
         QUESTION_POINTER + QUESTION_TAIL.pack(qtype, IN),
+        octets,
         address_class,
     )
     for qtype, (octets, address_class) in ADDRESSES.items()
 }
 CASE_BITS = bytes(0x20 if octet < 128 and chr(octet).isalpha() else 0 for octet in range(256))
-
-
-class Question:
-    """A name in lower case, and a record type.
-
-    `wire` is the question in wire format (RFC 1035 §4.1.2), which the cache has as its key.
-    """
-
-    def __init__(self, fqdn: bytes, qtype: TYPES, packed: bytes = b'') -> None:
-        self.fqdn = fqdn
-        self.qtype = qtype
-        self.wire = (packed or pack_name(fqdn)) + QUESTION_TAIL.pack(qtype, IN)
-
-    def __str__(self) -> str:
-        return describe(self.fqdn, [self.qtype])
 
 
 class Answer(NamedTuple):
@@ -565,6 +567,15 @@ class Answer(NamedTuple):
     aliases: tuple[bytes, ...] = ()  # one leads to the next; the last is the canonical name
     negative: type[DoesNotExist] | None = None
     reason: str = ''  # why the answer is negative, e.g. `192.0.2.1:53 answered NXDOMAIN`
+
+    def in_words(self, asked_at: float) -> str:
+        """Says what the nameserver did: `answered 192.0.2.7, TTL 30`."""
+        if self.negative:
+            return self.reason
+        texts = [
+            name_to_text(each) if isinstance(each, bytes) else str(each) for each in self.records
+        ] or [f'with the alias {name_to_text(self.aliases[-1])}']
+        return f'answered {", ".join(texts)}, TTL {self.expires_at - asked_at:.0f}'
 
     def joined_to(self, alias: Answer) -> Answer:
         """Returns this answer to an alias as one to the name that has the alias."""
@@ -588,6 +599,13 @@ class Failure(NamedTuple):
     rcode: int = NOERROR
     cause: tuple[Any, ...] = ()  # type and arguments of the exception, if one is the cause
 
+    def is_error_reply(self) -> bool:
+        """Tells whether the nameserver replied, but not with an answer or with bad data."""
+        # An OSError is an error of a socket or a timeout: a TimeoutError is one, too.
+        return issubclass(self.error, TemporaryResolverError) and not issubclass(
+            self.error, OSError
+        )
+
 
 def mix_case(fqdn: bytes) -> bytes:
     """Returns a name with the case of each letter drawn at random (draft-vixie-dnsext-dns0x20).
@@ -595,25 +613,20 @@ def mix_case(fqdn: bytes) -> bytes:
     A reply has the question of its query, so a forger has to guess the case as well.
     """
     # All letters at once, as one integer of which random bits are flipped.
-    flips = int.from_bytes(fqdn.translate(CASE_BITS)) & int.from_bytes(os.urandom(len(fqdn)))
-    return (int.from_bytes(fqdn) ^ flips).to_bytes(len(fqdn))
+    size = len(fqdn)
+    flips = int.from_bytes(fqdn.translate(CASE_BITS)) & int.from_bytes(os.urandom(size))
+    return (int.from_bytes(fqdn) ^ flips).to_bytes(size)
 
 
-def spell(question: Question, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
+def spell(fqdn: bytes, qtype: int, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
     """Returns a question in wire format, in the case that a function gives to its letters."""
-    fqdn = transform_fqdn(question.fqdn)
-    if not isinstance(fqdn, bytes) or fqdn.lower() != question.fqdn:
+    spelled = transform_fqdn(fqdn)
+    if not isinstance(spelled, bytes) or spelled.lower() != fqdn:
         raise ResolverError(
-            f'{question}: transform_fqdn may change only the case of letters, '
-            f'but turned {question.fqdn!r} into {fqdn!r}'
+            f'{describe(fqdn, [qtype])}: transform_fqdn may change only the case of letters, '
+            f'but turned {fqdn!r} into {spelled!r}'
         )
-    return pack_name(fqdn) + question.wire[-QUESTION_TAIL.size :]
-
-
-def make_query(question: Question, spelled: bytes = b'') -> bytes:
-    """Returns a query with a random ID, and in random case unless it is spelled already."""
-    # In the wire format of a question only letters have the value of a letter.
-    return os.urandom(2) + QUERY_HEADER + (spelled or mix_case(question.wire))
+    return pack_name(spelled) + QUESTION_TAIL.pack(qtype, IN)
 
 
 def is_reply(query: bytes, data: bytes) -> bool:
@@ -630,7 +643,7 @@ def is_reply(query: bytes, data: bytes) -> bool:
 
 
 def read_reply(
-    question: Question, query: bytes, data: bytes, asked_at: float
+    fqdn: bytes, qtype: int, query: bytes, data: bytes, asked_at: float
 ) -> Answer | Failure | None:
     """Decides everything about one datagram; `asked_at` is in seconds of the loop's clock.
 
@@ -643,7 +656,7 @@ def read_reply(
     rcode = flags & 0b1111
     if (
         rcode == NOERROR
-        and (layout := ADDRESS_RECORDS.get(question.qtype))
+        and (layout := ADDRESS_RECORDS.get(qtype))
         and (answer := read_addresses(layout, data, len(query), count, asked_at))
     ):
         return answer
@@ -651,14 +664,14 @@ def read_reply(
         message = parse(data)
         if rcode not in (NOERROR, NXDOMAIN):
             return Failure(ResponseCodeError, f'answered {RCODES[rcode]}', rcode)
-        chain, expires_at, rrset = follow_aliases(question, message.an, asked_at)
+        chain, expires_at, rrset = follow_aliases(fqdn, qtype, message.an, asked_at)
         if fault := find_fault(chain):
             return Failure(AliasChainTooLong, f'gave {fault}')
         aliases = tuple(chain[1:])
         if rrset and rcode == NOERROR:
             return to_answer(rrset, expires_at, aliases, asked_at)
-    except MalformedMessage:
-        return None
+    except MalformedMessage as error:
+        return Failure(TemporaryResolverError, f'gave a reply that cannot be read: {error}')
     soa = next((record for record in message.ns if record[1:3] == (SOA, IN)), None)
     if rcode == NOERROR and aliases and (flags & TC or not soa):
         return Answer((), expires_at, aliases)
@@ -666,7 +679,7 @@ def read_reply(
 
 
 def read_addresses(
-    address_record: tuple[struct.Struct, bytes, type[Address]],
+    address_record: tuple[struct.Struct, bytes, int, type[Address]],
     data: bytes,
     offset: int,
     count: int,
@@ -676,13 +689,13 @@ def read_addresses(
 
     Returns None for any other. Nearly all replies are so, and `parse` takes five times as long.
     """
-    layout, expected_start, address_class = address_record
+    layout, expected_start, octets, address_class = address_record
     records = data[offset : offset + count * layout.size]
     if not count or len(records) < count * layout.size:
         return None
     expires_at, addresses = math.inf, []
     for start, ttl, length, address in layout.iter_unpack(records):
-        if start != expected_start or length != len(address):
+        if start != expected_start or length != octets:
             return None
         addresses.append(address_class(address, to_expires_at(ttl, asked_at)))
         expires_at = min(expires_at, addresses[-1].expires_at)
@@ -690,7 +703,7 @@ def read_addresses(
 
 
 def follow_aliases(
-    question: Question, records: Iterable[ResourceRecord], asked_at: float
+    fqdn: bytes, qtype: int, records: Iterable[ResourceRecord], asked_at: float
 ) -> tuple[list[bytes], float, list[ResourceRecord]]:
     """Follows the aliases from the name of a question to the RRset of its type (RFC 1034 §3.6.2).
 
@@ -700,10 +713,10 @@ def follow_aliases(
     for record in records:
         if record.qclass == IN:
             rrsets.setdefault((record.name.lower(), record.qtype), []).append(record)
-    chain = [question.fqdn]
+    chain = [fqdn]
     expires_at = math.inf
     while (
-        (rrset := rrsets.get((chain[-1], question.qtype))) is None
+        (rrset := rrsets.get((chain[-1], qtype))) is None
         and (links := rrsets.get((chain[-1], CNAME)))
         and not find_fault(chain)
     ):
@@ -987,17 +1000,41 @@ class SystemFile(Generic[T]):
             return list(file)
 
 
-class FailingNameservers:
-    """The nameservers of resolv.conf that are asked last for a while, because they failed.
+class Silence:
+    """How long a nameserver was waited for in vain: waits at the same time count once."""
 
-    `retry_at` holds a nameserver from its failure to its next reply in time. `replies` counts
-    those replies of each: where it grew while a query was under way, a timeout of that query says
-    something about the name, not about the nameserver.
+    def __init__(self, name: bytes, since: float) -> None:
+        self.name = name  # the first one
+        self.is_to_several = False
+        self.seconds = 0.0
+        self.start = self.last_start = self.end = since
+
+    def add(self, name: bytes, since: float, until: float) -> None:
+        self.is_to_several |= name != self.name
+        if since > self.end:
+            self.last_start = self.end = since
+        self.seconds += max(0.0, self.last_start - since) + max(0.0, until - self.end)
+        self.start, self.last_start = min(self.start, since), min(self.last_start, since)
+        self.end = max(self.end, until)
+        self.seconds = min(self.seconds, self.end - self.start)
+
+
+class FailingNameservers:
+    """The nameservers of resolv.conf that are asked last for a while, because they are silent.
+
+    A nameserver fails when it was asked for two different names and waited for one timeout in all,
+    and has sent nothing since its last reply. Nothing else is remembered: a refused connection
+    costs no time, a response code may be due to the name, and one lost datagram is no reason to
+    change an order that matters where each nameserver knows names of its own.
+
+    `retry_at` has the nameservers that fail, from then on to their next reply. `replies` counts the
+    replies of each: a query that was sent before the last one says nothing.
     """
 
     def __init__(self) -> None:
-        self.retry_at: dict[Nameserver, float] = {}
         self.replies: collections.Counter[Nameserver] = collections.Counter()
+        self.silences: dict[Nameserver, Silence] = {}
+        self.retry_at: dict[Nameserver, float] = {}
 
     def choose(self, nameservers: Sequence[Nameserver], now: float) -> Nameserver:
         """Returns the first nameserver that does not fail or whose retry time has come.
@@ -1013,56 +1050,231 @@ class FailingNameservers:
             self.retry_at[chosen] = now + FAILING_FOR
         return chosen
 
-    def failed(self, nameserver: Nameserver, now: float) -> bool:
-        """Remembers a failure, and tells whether it is the first one since the last reply."""
-        is_first = nameserver not in self.retry_at
-        self.retry_at[nameserver] = now + FAILING_FOR
-        return is_first
+    def waited(
+        self, nameserver: Nameserver, name: bytes, since: float, until: float, timeout: float
+    ) -> bool:
+        """Counts a wait in vain, and tells whether the nameserver fails from now on."""
+        silence = self.silences.setdefault(nameserver, Silence(name, since))
+        silence.add(name, since, until)
+        is_long = silence.seconds > timeout - CLOCK_TOLERANCE
+        if nameserver in self.retry_at or not (silence.is_to_several and is_long):
+            return False
+        self.retry_at[nameserver] = until + FAILING_FOR
+        return True
 
     def replied(self, nameserver: Nameserver) -> bool:
-        """Counts a reply, and tells whether the nameserver failed before."""
+        """Ends the silence of a nameserver, and tells whether it failed before."""
         self.replies[nameserver] += 1
-        return self.retry_at.pop(nameserver, None) is not None
+        if self.silences:
+            self.silences.pop(nameserver, None)
+        return bool(self.retry_at) and self.retry_at.pop(nameserver, None) is not None
+
+
+# --- Outcomes -------------------------------------------------------------------------------------
+
+
+# It is told beside the other failures, and never decides which error is raised.
+WRONG_CASE = Failure(
+    ResolverTimeout,
+    'gave a reply that was ignored, since it does not keep the case of the letters in the query: '
+    'if it never does, turn the mixing of the case off, by "options randomize-case:0" in '
+    'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
+)
+SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the last
+
+
+class Failures(NamedTuple):
+    """Why a question has no answer: how often each nameserver failed in which way, and the last.
+
+    Until `expires_at` a look-up of both types takes this for the outcome of the type, and does not
+    ask again.
+    """
+
+    times: dict[tuple[Nameserver | str, Failure], int]
+    last: tuple[int, Failure] = (0, WRONG_CASE)  # with its number in SERIAL
+    aliases: tuple[bytes, ...] = ()  # that led to the question
+    expires_at: float = -NEVER
+
+    @property
+    def records(self) -> tuple[Value, ...]:
+        return ()
+
+    def is_temporary(self) -> bool:
+        """Tells whether the look-up may succeed when it is tried again; else the data are bad."""
+        return issubclass(self.last[1].error, TemporaryResolverError)
+
+    def are_error_replies(self) -> bool:
+        failures = {failure for _, failure in self.times} - {WRONG_CASE}
+        return bool(failures) and all(failure.is_error_reply() for failure in failures)
+
+    def joined_to(self, alias: Answer) -> Failures:
+        """Returns the failures of an alias as those of the name that has the alias."""
+        return self._replace(aliases=alias.aliases + self.aliases)
+
+    def merged_with(self, other: Failures) -> Failures:
+        """Returns the failures of two record types of one name as one."""
+        times = {
+            key: max(self.times.get(key, 0), other.times.get(key, 0))
+            for key in self.times | other.times
+        }
+        _, last = max((each.is_temporary(), each.last) for each in (self, other))
+        return Failures(times, last, self.aliases or other.aliases)
+
+    def error(self, fqdn: bytes, qtypes: Iterable[int]) -> ResolverError:
+        """Makes the error to raise."""
+        message = describe(fqdn, qtypes, self.aliases)
+        if not self.times:
+            return TemporaryResolverError(
+                f'{message}: no nameserver was asked, since get_nameservers yielded none, or since '
+                'no socket or buffer was free'
+            )
+        found = [
+            f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
+            for (nameserver, failure), count in self.times.items()
+        ]
+        last = self.last[1]
+        error = last.error(f'{message}: {"; ".join(found)}')
+        if isinstance(error, ResponseCodeError):
+            error.rcode = last.rcode
+        if last.cause:
+            kind, *arguments = last.cause
+            error.__cause__ = cause = kind(*arguments)
+            error.errno = getattr(cause, 'errno', None)  # type: ignore[attr-defined]
+        return error
+
+
+class Raised(NamedTuple):
+    """An exception of a hook, with the frames to show of it."""
+
+    error: Exception
+    traceback: TracebackType | None
+    expires_at: float = -NEVER
+
+
+Outcome = Answer | Failures | Raised
+
+
+def is_positive(outcome: Outcome) -> bool:
+    """Tells whether an answer has records or an alias."""
+    return isinstance(outcome, Answer) and outcome.negative is None
+
+
+def is_alias(outcome: Outcome) -> bool:
+    """Tells whether the last of the aliases of an answer is to be asked for."""
+    return isinstance(outcome, Answer) and not outcome.records and outcome.negative is None
+
+
+def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures:
+    """Returns the outcome for a name of the outcomes for two record types.
+
+    Records of one type come first, then a temporary failure, then bad data. A name that exists by
+    one type exists.
+    """
+    if isinstance(one, Answer) and isinstance(other, Answer):
+        if one.records and other.records:
+            return one._replace(records=one.records + other.records)
+        return other if other.records or one.negative is NameDoesNotExist else one
+    if isinstance(one, Failures) and isinstance(other, Failures):
+        return one.merged_with(other)
+    answer, failures = (one, other) if isinstance(one, Answer) else (other, one)
+    return answer if answer.records else failures
+
+
+class Cache:
+    """What is known of questions, by name and type, until it expires, and the questions in flight.
+
+    What has expired goes when it is looked for, or as what was used least recently.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self.max_size = max_size
+        self.known: collections.OrderedDict[tuple[bytes, int], Answer | Failures] = (
+            collections.OrderedDict()
+        )
+        self.in_flight: dict[tuple[bytes, int], Question] = {}
+
+    def find(self, fqdn: bytes, qtype: int, now: float) -> Answer | Failures | None:
+        outcome = self.known.get((fqdn, qtype))
+        if outcome is None:
+            return None
+        if now < outcome.expires_at:
+            self.known.move_to_end((fqdn, qtype))
+            return outcome
+        del self.known[fqdn, qtype]
+        return None
+
+    def begin(self, question: Question) -> None:
+        self.in_flight[question.key] = question
+
+    def end(self, question: Question) -> bool:
+        """Takes a question out of flight. Tells whether it was, since the cache was cleared."""
+        if self.in_flight.get(question.key) is not question:
+            return False
+        del self.in_flight[question.key]
+        return True
+
+    def keep(self, question: Question, outcome: Outcome) -> None:
+        """Keeps the outcome of a question until it expires."""
+        if outcome.expires_at > question.asked_at:
+            self.known[question.key] = outcome  # type: ignore[assignment]
+            if len(self.known) > self.max_size:
+                self.known.popitem(last=False)
+        elif isinstance(outcome, Answer):
+            self.known.pop(question.key, None)
+
+    def clear(self) -> None:
+        """Forgets all: a question in flight goes on, but is neither joined nor kept any more."""
+        self.known.clear()
+        self.in_flight.clear()
 
 
 # --- Exchange -------------------------------------------------------------------------------------
 #
-# Strategy: a LookUp puts its questions to a set of nameservers, asked in parallel with one timeout,
-# then to the next set. It awaits one future for each set, whatever the number of queries. Each
-# Query has a socket of its own. Sockets opens and closes them for all look-ups of a loop, and keeps
-# to the limit. Poller watches them: the loop sees one file descriptor for all.
+# Strategy: a Flight is a name whose questions, one for each record type, are put to one set of
+# nameservers after another. It works by itself, in callbacks of the loop: callers join it and leave
+# it, and the last one that leaves closes it. Each Query has a socket of its own. Sockets opens them
+# for all flights of a loop and keeps to the limit; Poller calls queries whose sockets are readable,
+# and flights whose time is up. Only a hook has to be awaited: the first caller does that, in its
+# own task, and hands the set to the flight.
 #
-# States of a query:
+# Each attribute is written by its own class alone; a flight also writes its questions and queries,
+# which are parts of it. Others call methods that are named as events.
 #
-#     queued ──▶ open ──▶ active ──▶ spare ──▶ closed
-#
-#     queued  no socket; its look-up waits in Sockets.beginning or .under_way
-#     open    not sent, in Sockets.outbox: until the end of the step, or longer in a shortage
-#     active  sent; its set is under way, and has a deadline
-#     spare   its set is over; open for a late answer until another query needs a socket
-#
-# Queries of the first three states are in `in_set` of their look-up. One with an answer or a
-# failure is closed at once, and all are when their look-up ends.
-#
-# A look-up waits in one of three places. At the gate it has no queries, and its hook was not called
-# yet. In `beginning` it has queries for its first set. In `under_way` it had begun when it was
-# queued: one of its sockets was opened before, its caller waited for another name, or it took over
-# from a look-up that had begun.
-#
-# How each thing ends: a query is dropped, which closes its socket. A set is ended, which makes its
-# queries spare. A flight is finished with an outcome, or abandoned without one. A look-up settles
-# its questions one by one, and is over when the rest does not matter.
-#
-# At the end of each step of the loop, unless a callback that will make it so is scheduled already:
+# At the end of each step of the loop, unless a flush is due:
 #
 #   - No more sockets are open than the limit.
-#   - A look-up is queued only while too few sockets can be opened, spare ones counted as free:
-#     fewer than its whole set needs or, once it has begun, none.
-#   - A look-up waits at the gate only while those that are queued take all the room.
-#   - A query that is active has a deadline that will end its set.
-#   - While a hook is awaited, the look-up has no queries but spare ones.
-#   - A question in flight has one leader, and each of its followers waits for its outcome.
+#   - A flight that is asking has queries in its set and, once one was sent, a deadline; or else
+#     `end_unsent_set` is scheduled. No other flight has a deadline.
+#   - Each question of a flight has callers, each of which wants it, and no other ones.
+#   - A flight that is idle is in `to_drive` of a caller, which has been woken or is in a hook.
+#   - Nothing is in line while there is room for the first in line.
+#
+# What was tried and is not done:
+#
+#   - A caller that asks for all that join it. What happened to it happened to the others: when it
+#     was cancelled, another one asked anew, and one lost datagram cost each of them its answer.
+#   - Closing the socket of one look-up for another, or for a retry. Where nameservers are slow,
+#     each retry threw away the reply that was on its way.
+#   - A flight for each question. A hook would have to serve two of them at once.
+#   - A type that comes late to a flight of its name. It would begin in the middle of a set; now it
+#     has a flight of its own.
+#   - Sending each query as it is made: 10 to 15 % slower with 100 look-ups under way.
 
+
+# What an event makes of each state that may have it; in any other state it is a KeyError.
+QUERY_SENT = {'open': 'active'}
+QUERY_TIME_UP = {'active': 'late'}  # its set is over; it is open for a late answer
+QUERY_AGAIN = {'late': 'open'}
+QUERY_CLOSED = {'open': 'closed', 'active': 'closed', 'late': 'closed'}
+
+FLIGHT_TURN = {'waiting': 'idle'}  # it was in line, and nothing is made yet
+FLIGHT_HOOK = {'idle': 'in hook'}  # it needs its next set
+FLIGHT_HOOK_LOST = {'in hook': 'idle'}
+FLIGHT_SET = {'idle': 'ready', 'in hook': 'ready'}
+FLIGHT_ROOM = {'ready': 'asking'}  # it was first in line, often until the end of the step
+FLIGHT_NO_ROOM = {'asking': 'ready'}
+FLIGHT_SET_OVER = {'asking': 'idle'}
+FLIGHT_CLOSED = dict.fromkeys(('waiting', 'idle', 'in hook', 'ready', 'asking'), 'over')
 
 new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
 # One-shot: a closed socket that a forked child still holds stays in epoll, which would report it
@@ -1071,18 +1283,23 @@ READABLE_ONCE: int = getattr(select, 'EPOLLIN', 0) | getattr(select, 'EPOLLONESH
 
 
 class Poller:
-    """Calls `read` of a query when its socket is readable.
+    """Reads queries whose sockets are readable, and tells flights that their time is up.
 
-    The loop knows of one epoll object, from the first `watch` to the first `check` that finds
-    nothing watched. The checks are one timeout apart: to stop after each look-up would take more
-    time. Where the system has no epoll, the loop watches each socket.
+    The loop knows of one epoll object and one timer. The epoll object is in the loop while there is
+    a socket or a timer: to take it out after each look-up would take more time. The timer is due at
+    the earliest deadline of that time or before it, and set again only if there is a deadline then.
+    Where the system has no epoll, the loop watches each socket.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.epoll: Any = None
         self.queries: dict[int, Query] = {}  # by the file descriptor of their open socket
-        self.interval = MIN_INTERVAL  # of the checks: the timeout of the last query
+        # By timeout, so that each begins with the earliest. To take the first of a plain dict again
+        # and again would be quadratic.
+        self.deadlines: dict[float, collections.OrderedDict[Flight, float]] = {}
+        self.timer: asyncio.TimerHandle | None = None
+        self.due = NEVER  # when the timer is
 
     def watch(self, fd: int, query: Query) -> None:
         """Calls `query.read` once, when the socket is readable.
@@ -1092,18 +1309,16 @@ class Poller:
         if new_epoll is None:
             self.loop.add_reader(fd, query.read)
         else:
-            self.interval = max(query.look_up.timeout, MIN_INTERVAL)
             epoll = self.epoll or new_epoll()  # a new one is closed where a line raises
             epoll.register(fd, READABLE_ONCE)
             if self.epoll is None:
                 self.loop.add_reader(epoll.fileno(), self.dispatch)
-                self.loop.call_later(self.interval, self.check)
                 self.epoll = epoll
         self.queries[fd] = query
 
     def rearm(self, fd: int) -> None:
-        """Re-arms the socket for one more `read`."""
-        if self.epoll is not None:
+        """Re-arms the socket, if it is open, for one more `read`."""
+        if self.epoll is not None and fd in self.queries:
             self.epoll.modify(fd, READABLE_ONCE)
 
     def forget(self, fd: int) -> None:
@@ -1111,22 +1326,70 @@ class Poller:
         del self.queries[fd]
         if new_epoll is None and not self.loop.is_closed():
             self.loop.remove_reader(fd)
-
-    def check(self) -> None:
-        """Takes epoll out of the loop if it watches nothing, else checks again later."""
-        if self.queries:
-            self.loop.call_later(self.interval, self.check)
-        else:
-            self.loop.remove_reader(self.epoll.fileno())
-            self.epoll = None  # which closes it
+        if self.timer is None:
+            self.leave_if_idle()
 
     def dispatch(self) -> None:
-        for fd, _ in self.epoll.poll(0):
-            if query := self.queries.get(fd):
-                query.read()
+        events = self.epoll.poll(0)
+        try:
+            for fd, _ in events:
+                if query := self.queries.get(fd):
+                    query.read()
+            events = []
+        finally:  # what was not read, because of a KeyboardInterrupt, is reported again
+            for fd, _ in events:
+                self.rearm(fd)
+
+    def add_deadline(self, flight: Flight, when: float, timeout: float) -> None:
+        if timeout not in self.deadlines:
+            self.deadlines[timeout] = collections.OrderedDict()
+        self.deadlines[timeout][flight] = when
+        if when < self.due:
+            self.set_timer(when)
+
+    def remove_deadline(self, flight: Flight, timeout: float) -> None:
+        del self.deadlines[timeout][flight]
+        if not self.deadlines[timeout] and len(self.deadlines) > 1:
+            del self.deadlines[timeout]
+
+    def set_timer(self, when: float) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer, self.due = self.loop.call_at(when, self.expire), when
+
+    def expire(self) -> None:
+        """Tells flights that their time is up. A timer that is called early is believed."""
+        now = max(self.due, self.loop.time())
+        self.timer, self.due = None, NEVER
+        try:
+            for flight in [
+                flight
+                for flights in self.deadlines.values()
+                for flight, when in itertools.takewhile(
+                    lambda item: item[1] <= now, flights.items()
+                )
+            ]:
+                flight.time_up(now)
+        finally:
+            self.deadlines = {
+                timeout: flights for timeout, flights in self.deadlines.items() if flights
+            }
+            earliest = [next(iter(flights.values())) for flights in self.deadlines.values()]
+            if earliest and min(earliest) < self.due:
+                self.set_timer(min(earliest))
+            self.leave_if_idle()
+
+    def leave_if_idle(self) -> None:
+        """Takes epoll out of the loop if there is neither a socket nor a timer, and closes it."""
+        is_idle = not self.queries and self.timer is None
+        if self.epoll is not None and (is_idle or self.loop.is_closed()):
+            if not self.loop.is_closed():
+                self.loop.remove_reader(self.epoll.fileno())
+            self.epoll = None
 
 
-SOCKET_TYPE: int = socket.SOCK_DGRAM | getattr(socket, 'SOCK_NONBLOCK', 0)
+NONBLOCK: int = getattr(socket, 'SOCK_NONBLOCK', 0)
+SOCKET_TYPE: int = socket.SOCK_DGRAM | NONBLOCK
 
 
 class Socket(socket.SocketType):
@@ -1139,75 +1402,52 @@ class Socket(socket.SocketType):
     __del__ = socket.SocketType.close
 
 
-class Deadline:
-    """One timer for the sets that were sent together with the same timeout."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, when: float) -> None:
-        self.look_ups: dict[LookUp, None] = {}
-        self.timer = loop.call_at(when, self.expire)
-
-    def expire(self) -> None:
-        """Ends the sets, after reading what has arrived: a late timer makes no reply a timeout."""
-        for look_up in list(self.look_ups):
-            look_up.read_all()
-            look_up.wake(is_time_up=True)
-
-    def remove(self, look_up: LookUp) -> None:
-        del self.look_ups[look_up]
-        if not self.look_ups:
-            self.timer.cancel()
-
-
 class Query:
-    """A query about one question to one nameserver, over a socket of its own once it is open."""
+    """A query about one question to one nameserver, over a socket of its own.
 
-    def __init__(self, look_up: LookUp, flight: Flight, nameserver: Nameserver) -> None:
-        self.look_up = look_up
-        self.flight = flight
+    It is a part of its flight, which writes its state. Raises OSError or NotImplementedError if the
+    socket cannot be opened or watched.
+    """
+
+    state = 'open'
+    sent_at = NEVER  # for the first time
+    replies = 0  # that the nameserver had sent then
+
+    def __init__(
+        self, poller: Poller, question: Question, nameserver: Nameserver, spelled: bytes
+    ) -> None:
+        self.question = question
         self.nameserver = nameserver
-        # A hook is called here, where what it raises ends this look-up alone. `mix_case` is left to
-        # `make_query`.
-        transform_fqdn = look_up.transform_fqdn
-        self.spelled = (
-            spell(flight.question, transform_fqdn) if transform_fqdn is not mix_case else b''
-        )
-        self.sock: Socket | None = None
-        self.is_sent = False
-        self.replies = 0  # that the nameserver had sent when this was sent
-
-    def open(self, poller: Poller) -> None:
-        """Makes the query and opens its socket. Raises OSError or NotImplementedError."""
-        self.wire = make_query(self.flight.question, self.spelled)
-        sock = Socket(self.nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
-        if sock.getblocking():
-            sock.setblocking(False)
-        sock.connect(self.nameserver.address())
-        self.fd = sock.fileno()  # kept, since a socket that was collected has none
+        # In the wire format of a question only letters have the value of a letter.
+        self.wire = os.urandom(2) + QUERY_HEADER + (spelled or mix_case(question.wire))
+        self.sock = Socket(nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
+        if not SOCKET_TYPE & NONBLOCK:
+            self.sock.setblocking(False)
+        self.sock.connect(nameserver.address() if '%' in nameserver.host else nameserver[1:])
+        self.fd = self.sock.fileno()  # kept, since a socket that was collected has none
         poller.watch(self.fd, self)
-        self.sock = sock
 
     def read(self) -> None:
         """Reads what has arrived, which counts, however late it is read."""
-        if self.sock is None:
-            return
+        question = self.question
         for _ in range(MAX_READS):
+            if self.state == 'closed':
+                return
             try:
                 data = self.sock.recv(MAX_DATAGRAM)
             except BlockingIOError:  # a datagram with a wrong checksum, or it was read before
                 break
             except OSError as error:
-                self.look_up.query_failed(self, socket_failure(error))
+                question.flight.query_failed(self, socket_failure(error))
                 return
-            if found := read_reply(self.flight.question, self.wire, data, self.flight.asked_at):
-                self.look_up.take(self, found)  # which closes this query
-                return
-            if (
-                data[:2] == self.wire[:2]
-                and not is_reply(self.wire, data)
-                and is_reply(self.wire.lower(), data.lower())
+            if found := read_reply(
+                question.fqdn, question.qtype, self.wire, data, question.asked_at
             ):
-                self.flight.add_failure(self.nameserver, WRONG_CASE)
-        self.look_up.sockets.poller.rearm(self.fd)
+                question.flight.received(self, found)
+                return
+            if data[:2] == self.wire[:2] and is_reply(self.wire.lower(), data.lower()):
+                question.failed(self.nameserver, WRONG_CASE)
+        question.flight.resolver.sockets.poller.rearm(self.fd)
 
 
 def socket_failure(error: OSError | NotImplementedError) -> Failure:
@@ -1226,150 +1466,70 @@ def socket_failure(error: OSError | NotImplementedError) -> Failure:
     )
 
 
-# It is told beside the other failures, and never decides which error is raised.
-WRONG_CASE = Failure(
-    ResolverTimeout,
-    'gave a reply that was ignored, since it does not keep the case of the letters in the query: '
-    'if it never does, turn the mixing of the case off, by "options randomize-case:0" in '
-    'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
-)
-SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the last
-
-
-class Failures(NamedTuple):
-    """Why a question has no answer: how often each nameserver failed in which way."""
-
-    # How often each happened, and its number in SERIAL when it last did.
-    times: dict[tuple[Nameserver, Failure], tuple[int, ...]]
-    aliases: tuple[bytes, ...] = ()  # that led to the question
-
-    def all_refused(self) -> bool:
-        return (
-            set()
-            < {failure.rcode for _, failure in self.times if failure is not WRONG_CASE}
-            <= {SERVFAIL, REFUSED}
-        )
-
-    def joined_to(self, alias: Answer) -> Failures:
-        """Returns the failures of an alias as those of the name that has the alias."""
-        return Failures(self.times, alias.aliases + self.aliases)
-
-    def merged_with(self, other: Failures) -> Failures:
-        """Returns the failures of two record types of one name as one."""
-        times = {
-            key: tuple(map(max, self.times.get(key, (0, 0)), other.times.get(key, (0, 0))))
-            for key in self.times | other.times
-        }
-        return Failures(times, self.aliases or other.aliases)
-
-    def error(self, fqdn: bytes, qtypes: Iterable[int]) -> ResolverError:
-        """Makes the error to raise."""
-        message = describe(fqdn, qtypes, self.aliases)
-        if not self.times:
-            return TemporaryResolverError(
-                f'{message}: no nameserver was asked, since get_nameservers yielded none, or since '
-                'no socket or buffer was free'
-            )
-        found = [
-            f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
-            for (nameserver, failure), (count, _) in self.times.items()
-        ]
-        _, last = max(self.times, key=lambda key: self.times[key][1])
-        error = last.error(f'{message}: {"; ".join(found)}')
-        if isinstance(error, ResponseCodeError):
-            error.rcode = last.rcode
-        if last.cause:
-            kind, *arguments = last.cause
-            error.__cause__ = cause = kind(*arguments)
-            error.errno = getattr(cause, 'errno', None)  # type: ignore[attr-defined]
-        return error
-
-
-class Raised(NamedTuple):
-    """An exception of a hook, or of a logging handler, with the frames to show of it."""
-
-    error: Exception
-    traceback: TracebackType | None
-
-
-Outcome = Answer | Failures | Raised
-
-
-def is_decisive(outcome: Outcome) -> bool:
-    """Tells whether the outcome for one record type is the outcome for the name."""
-    if isinstance(outcome, Answer):
-        return outcome.negative is NameDoesNotExist
-    return isinstance(outcome, Raised) or not all(
-        issubclass(failure.error, TemporaryResolverError) for _, failure in outcome.times
-    )
-
-
-def is_positive(outcome: Outcome) -> bool:
-    return isinstance(outcome, Answer) and bool(outcome.records)
-
-
-def is_alias(outcome: Outcome) -> bool:
-    """Tells whether the last of the aliases of an answer is to be asked for."""
-    return isinstance(outcome, Answer) and not outcome.records and outcome.negative is None
-
-
 class Sockets:
-    """Opens a socket for each query, never more than the limit, and closes spare ones for others.
+    """Opens sockets, never more than the limit, and says which flight is next.
 
     The limit is `max_sockets`, or fewer while the system refuses more: then it is what was open at
     that time and grows with each socket that is closed, until none is open or `max_sockets` is
     reached again.
+
+    There is one line: first, in `ready`, flights that have a set and no socket, then, in `waiting`,
+    those that have had no turn yet. A flight with sockets is never in it: for want of another one
+    it sends again over one of its own, or gives up its own oldest. (Only for want of a buffer it
+    waits with what it has, and for one socket.)
     """
 
     def __init__(self, poller: Poller, max_sockets: int) -> None:
         self.poller = poller
         self.max_sockets = self.limit = max_sockets
-        # To take the first of a plain dict again and again would be quadratic.
-        self.gate: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
-        self.under_way: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
-        self.beginning: collections.OrderedDict[LookUp, None] = collections.OrderedDict()
-        self.outbox: list[Query] = []  # open, and not sent yet
-        self.spare: collections.OrderedDict[Query, None] = collections.OrderedDict()
+        self.ready: collections.OrderedDict[Flight, None] = collections.OrderedDict()
+        self.waiting: collections.OrderedDict[Flight, None] = collections.OrderedDict()
+        self.at_hook: collections.OrderedDict[Flight, None] = collections.OrderedDict()
+        self.outbox: collections.deque[Query] = collections.deque()  # open, to be sent soon
         self.is_flush_due = False
 
-    def available(self) -> int:
-        """Returns how many sockets could be opened now, in place of spare ones where needed."""
-        return self.limit - len(self.poller.queries) + len(self.spare)
+    def admit(self, flight: Flight, is_first: bool) -> None:
+        """Gives a new flight its turn, or the last place in line."""
+        if is_first or (
+            not self.waiting and len(self.poller.queries) + len(self.ready) < self.limit
+        ):
+            flight.turn()
+        else:
+            self.waiting[flight] = None
+            if self.at_hook:  # which may have to give up a socket
+                self.flush_soon()
 
-    async def pass_gate(self, look_up: LookUp) -> None:
-        """Waits until there is room for another look-up, first come, first served.
+    def enqueue(self, flight: Flight, is_first: bool = False) -> None:
+        """Has a flight that has a set, and no socket, asked at the end of this step of the loop.
 
-        A look-up stays at the gate until it runs, so that none overtakes it. It reserves nothing.
+        Sent together queries are cheaper, since a nameserver on this machine is woken only once.
+        With nothing else under way, they are sent at once.
         """
-        self.gate[look_up] = None
-        try:
-            await look_up.sleep()  # which also ends if the look-up is over
-        finally:
-            del self.gate[look_up]
-            self.flush_soon()  # which lets the next one pass, if there is still room
+        self.ready[flight] = None
+        if is_first:
+            self.ready.move_to_end(flight, last=False)
+        if self.poller.queries:
+            self.flush_soon()
+        elif not self.is_flush_due:
+            self.flush()
 
-    def enqueue(self, look_up: LookUp) -> None:
-        """Queues a look-up, whose queries are sent at the end of this step of the loop.
+    def awaits_hook(self, flight: Flight) -> None:
+        """The sockets of a flight may be given up for others, until it has its next set."""
+        self.at_hook[flight] = None
+        self.flush_soon()
 
-        Sent together they are cheaper, since a nameserver on this machine is woken only once. With
-        nothing else under way, they are sent at once.
-        """
-        (self.under_way if look_up.has_begun else self.beginning)[look_up] = None
-        (self.flush_soon if self.poller.queries else self.flush)()
+    def has_set(self, flight: Flight) -> None:
+        self.at_hook.pop(flight, None)
 
-    def room(self) -> int:
-        """Returns how many more look-ups may begin, each counted as one socket."""
-        return self.available() - len(self.under_way) - len(self.beginning)
-
-    def dequeue(self, look_up: LookUp) -> None:
-        self.under_way.pop(look_up, None)
-        self.beginning.pop(look_up, None)
+    def remove(self, flight: Flight) -> None:
+        for flights in (self.waiting, self.ready, self.at_hook):
+            flights.pop(flight, None)
         self.flush_soon()
 
     def flush_soon(self) -> None:
-        """Schedules `flush` for the end of this step, if any look-up waits for it."""
+        """Schedules `flush` for the end of this step, if anything is in line or in the outbox."""
         if (
-            (self.under_way or self.beginning or self.gate or self.outbox)
+            (self.ready or self.waiting or self.outbox)
             and not self.is_flush_due
             and not self.poller.loop.is_closed()
         ):
@@ -1377,308 +1537,756 @@ class Sockets:
             self.poller.loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Sends what is queued, as far as there is room, and then lets look-ups pass the gate."""
-        self.is_flush_due = False
-        while queue := self.under_way or self.beginning:
-            look_up = next(iter(queue))
-            queued = [query for query in look_up.in_set if query.sock is None]
-            # To begin, a look-up waits for room for its whole set, since its time has not started.
-            # Once it has begun, it takes the sockets that it can get.
-            needed = 1 if look_up.has_begun else min(len(queued), self.limit)
-            # `all` stops at the first query for which there is no room.
-            if self.available() < needed or not all(map(self.open, queued)):
-                break
-            del queue[look_up]
-        self.send()
-        for look_up in itertools.islice(self.gate, max(0, self.room())):
-            look_up.wake()
+        """Opens sockets for the first in line while there is room, and sends what is open."""
+        self.is_flush_due = True  # so that nothing schedules another one
+        # A flight with a hook takes a turn, and opens nothing yet, so turns are counted.
+        turns = self.limit - len(self.poller.queries) if self.waiting else 0
+        try:
+            while (self.ready or (self.waiting and turns > 0)) and self.make_room():
+                if self.ready:
+                    self.ready.popitem(last=False)[0].go_on()
+                else:
+                    turns -= 1
+                    self.waiting.popitem(last=False)[0].turn()
+            self.send()
+        finally:
+            self.is_flush_due = False
+            if self.outbox or ((self.ready or self.waiting) and self.make_room()):
+                self.flush_soon()
 
-    def open(self, query: Query) -> bool:
-        """Opens the socket of a query, or fails it; False: there is no room, it stays queued."""
-        while query in query.look_up.in_set:  # until it failed, or a spare socket had its answer
-            if len(self.poller.queries) < self.limit:
-                try:
-                    query.open(self.poller)
-                    query.look_up.has_begun = True
-                    self.outbox.append(query)
-                    return True
-                except (OSError, NotImplementedError) as error:
-                    if is_shortage(error) and self.poller.queries:
-                        # Now at the limit: it opens in place of a spare socket, or not at all.
-                        self.limit = len(self.poller.queries)
-                    else:
-                        query.look_up.query_failed(query, socket_failure(error))
-            elif self.spare:
-                oldest = next(iter(self.spare))
-                oldest.read()
-                oldest.look_up.drop(oldest)
-            else:
+    def make_room(self) -> bool:
+        """Tells whether the first in line can go on: a set is begun as a whole if it can be.
+
+        Late sockets of flights whose hook is awaited are closed for that, the oldest first: a hook
+        may await another name, which may need the last socket.
+        """
+        first = next(iter(self.ready), None)
+        needed = len(first.unasked) if first and not first.late else 1
+        while needed > (room := self.limit - len(self.poller.queries)) and room < self.limit:
+            if not self.at_hook:
                 return False
+            next(iter(self.at_hook)).give_up_oldest()
         return True
 
+    def open(
+        self, question: Question, nameserver: Nameserver, spelled: bytes
+    ) -> Query | Failure | None:
+        """Returns a query over a new socket, which will be sent. None: there is no room."""
+        if len(self.poller.queries) >= self.limit:
+            return None
+        try:
+            query = Query(self.poller, question, nameserver, spelled)
+        except (OSError, NotImplementedError) as error:
+            if is_shortage(error) and self.poller.queries:
+                self.limit = len(self.poller.queries)
+                return None
+            return socket_failure(error)
+        self.outbox.append(query)
+        if not self.is_flush_due:
+            self.flush_soon()
+        return query
+
+    def send_again(self, query: Query) -> None:
+        self.outbox.append(query)
+        self.flush_soon()
+
     def send(self) -> None:
-        """Sends what is open. In a shortage of buffers the rest waits until a socket is closed."""
+        """Sends what is open. A query for which there is no buffer goes back to its flight."""
+        if not self.outbox:
+            return
         now = self.poller.loop.time()
-        deadlines: dict[float, Deadline] = {}  # of the sets that are sent together, by timeout
-        # One that was closed meanwhile is left out: its look-up has an answer, or is over.
-        outbox, self.outbox = [query for query in self.outbox if query.sock is not None], []
-        for i, query in enumerate(outbox):
-            look_up = query.look_up
-            if look_up.deadline is None:  # the time of the set starts
-                timeout = look_up.timeout
-                if timeout not in deadlines:
-                    deadlines[timeout] = Deadline(self.poller.loop, now + timeout)
-                look_up.deadline = deadlines[timeout]
-                look_up.deadline.look_ups[look_up] = None
-            query.flight.asked_at = min(query.flight.asked_at, now)
+        while self.outbox:
+            query = self.outbox.popleft()
+            if query.state != 'open':  # its question has an answer, or no caller
+                continue
+            flight = query.question.flight
             try:
-                query.sock.send(query.wire)  # type: ignore[union-attr]
+                query.sock.send(query.wire)
             except OSError as error:
-                if is_shortage(error) and len(self.poller.queries) > len(outbox) - i:
-                    self.outbox = outbox[i:]
-                    return
-                look_up.query_failed(query, socket_failure(error))
+                sent = sum(each.sent_at < NEVER for each in self.poller.queries.values())
+                if is_shortage(error) and sent:
+                    flight.no_buffer(query)
+                    self.limit = sent
+                else:
+                    flight.query_failed(query, socket_failure(error))
             else:
-                query.is_sent = True
-                query.replies = look_up.failing.replies[query.nameserver] if look_up.failing else 0
-                if logger.isEnabledFor(logging.DEBUG):
-                    look_up.log(
-                        logging.DEBUG, '%s: asked %s', query.flight.question, query.nameserver
-                    )
+                flight.sent(query, now)
+        if self.limit < len(self.poller.queries):  # there was a buffer for some after all
+            self.limit = len(self.poller.queries)
 
-    def close(self, query: Query, sock: Socket) -> None:
-        self.spare.pop(query, None)
+    def close(self, query: Query) -> None:
         self.poller.forget(query.fd)
-        sock.close()
-        query.sock = None
-        self.limit = (
-            min(self.limit + 1, self.max_sockets) if self.poller.queries else self.max_sockets
-        )
+        query.sock.close()
+        if self.limit < self.max_sockets:
+            self.limit = self.limit + 1 if self.poller.queries else self.max_sockets
+        if self.ready or self.waiting:
+            self.flush_soon()
 
 
-class Flight:
-    """A question in flight: one look-up, the leader, asks it for itself and for its followers."""
-
-    def __init__(self, question: Question, leader: LookUp, cache: Cache) -> None:
-        self.question = question
-        self.leader = leader
-        self.cache = cache  # the Cache, below, that has it in flight and takes its outcome
-        self.followers: dict[LookUp, None] = {}
-        self.asked_at = math.inf  # when the first query was about to be sent
-        self.failures: dict[tuple[Nameserver, Failure], tuple[int, ...]] = {}  # as in Failures
-
-    def add_failure(self, nameserver: Nameserver, failure: Failure) -> None:
-        count, _ = self.failures.get((nameserver, failure), (0, 0))
-        if not count and len(self.failures) == MAX_FAILURES:
-            self.failures.popitem()  # the newest, so that the first ones and the last are told
-        self.failures[nameserver, failure] = (
-            count + 1,
-            0 if failure is WRONG_CASE else next(SERIAL),
-        )
-
-    def has_exhausted(self, nameserver: Nameserver) -> bool:
-        """Tells whether a nameserver is asked no more: it sent too many error replies."""
-        error_replies = [
-            count
-            for (asked, failure), (count, _) in self.failures.items()
-            # An OSError is an error of a socket or a timeout: a TimeoutError is one, too.
-            if asked == nameserver and not issubclass(failure.error, OSError)
-        ]
-        return sum(error_replies) >= MAX_ERROR_REPLIES
+def check_set(flight: Flight, given: Any) -> tuple[float, list[Nameserver]]:
+    """Returns the timeout and the nameservers of a set from a hook. Raises ResolverError."""
+    try:
+        timeout, *nameservers = given
+        if not 0 <= timeout < math.inf:
+            raise ValueError(f'{timeout!r} is not a valid timeout')
+        return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ResolverError(
+            f'{flight}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is '
+            f'needed, with the IP address of a nameserver and not its name: {error}'
+        ) from error
 
 
-class LookUp:
-    """What one caller waits for: the outcomes of one or two questions about a name.
+class Caller:
+    """One look-up: what it was asked for, and the questions of its present name that it waits for.
 
-    Each question is pending, in flight (led or followed), or has an outcome. It is pending at the
-    beginning, and when its leader, which may be this one, has left. The look-up is over when each
-    has an outcome, or when one outcome decides for both. It is also over when one question has
-    records, and then a set ends that the other question was put to, in this set or before: as in
-    RFC 8305 §3, more tries are not waited for.
-
-    It puts the questions that it leads to sets of nameservers, one set after another. The queries
-    in `in_set` are queued, open or active, all others in `queries` are spare.
+    Once one type has addresses or an alias, the other is waited for to the end of the set under way
+    and of one more, as in RFC 8305 §3: a lost datagram loses no family, and a family that is never
+    answered does not cost all tries. `patience` is how many more sets these are.
     """
 
-    is_over = False
-    timeout = 0.0  # of the set under way, in seconds
-    deadline: Deadline | None = None  # of the set under way, from its first send
-    woken: asyncio.Future[bool] | None = None  # what this look-up awaits
+    has_waited = False  # for a name: the next one does not go to the end of the line
+    patience = NEVER
+    raised: Raised | None = None
+    to_drive: Sequence[Flight] = ()  # whose hooks this look-up is to await
+    is_in_hook = False
+    to_close: Sequence[Any] = ()  # generators of hooks
+    future: asyncio.Future[None] | None = None
 
     def __init__(
         self,
-        sockets: Sockets,
-        failing: FailingNameservers | None,
-        transform_fqdn: Callable[[bytes], bytes],
-        questions: Sequence[Question],
-        has_records: bool,
-        has_begun: bool,
+        loop: asyncio.AbstractEventLoop,
+        qtypes: tuple[TYPES, ...],
+        as_given: bytes,
+        fqdns: Sequence[bytes],
+        decided: dict[bytes, Answer | Failures],
+        outcomes: dict[TYPES, Outcome],
     ) -> None:
-        self.sockets = sockets
-        self.failing = failing  # None: the nameservers are those of a hook
-        self.transform_fqdn = transform_fqdn
-        self.questions = questions
-        self.has_records = has_records  # of one record type
-        self.has_begun = has_begun  # it is queued in `under_way`, as said above, not in `beginning`
-        self.pending = list(questions)
-        self.led: dict[TYPES, Flight] = {}
-        self.followed: dict[TYPES, Flight] = {}
-        self.outcomes: dict[TYPES, Outcome] = {}
-        self.queries: dict[Query, None] = {}  # that are not closed, the oldest first
-        self.in_set: dict[Query, None] = {}
+        self.loop = loop
+        self.qtypes = qtypes
+        self.as_given = as_given
+        self.fqdns = fqdns  # to be tried in this order
+        self.decided = decided  # of these, the first ones
+        self.outcomes = outcomes  # of the next one
+        self.wanted: dict[TYPES, Question] = {}
+        if outcomes:
+            self.begin(outcomes)
 
-    def __str__(self) -> str:
-        return describe(self.questions[0].fqdn, self.led)
+    def begin(self, outcomes: dict[TYPES, Outcome], is_beside_addresses: bool = False) -> None:
+        """Begins with a name of which some outcomes are known."""
+        self.outcomes = outcomes
+        is_impatient = is_beside_addresses or any(map(is_positive, outcomes.values()))
+        self.patience = MAX_SETS_BESIDE_ADDRESSES if is_impatient else NEVER
+
+    def wants(self, questions: dict[TYPES, Question]) -> None:
+        self.wanted.update(questions)
 
     def settle(self, qtype: TYPES, outcome: Outcome) -> None:
-        """Takes the outcome of the question of a type, unless it has one."""
-        self.led.pop(qtype, None)
-        self.followed.pop(qtype, None)
-        self.outcomes.setdefault(qtype, outcome)
-        self.is_over |= len(self.outcomes) == len(self.questions) or is_decisive(outcome)
-        self.has_records |= is_positive(outcome)
-        if self.is_over or not self.led:
+        """Takes the outcome of a question."""
+        del self.wanted[qtype]
+        if isinstance(outcome, Raised):
+            self.raised = outcome
+        else:
+            self.outcomes[qtype] = outcome
+            if self.wanted and self.patience == NEVER and is_positive(outcome):
+                self.patience = MAX_SETS_BESIDE_ADDRESSES
+        if not self.wanted or self.raised is not None:
             self.wake()
 
-    def wake(self, is_time_up: bool = False) -> None:
-        if self.woken is not None and not self.woken.done():
-            self.woken.set_result(is_time_up)
+    def set_was_in_vain(self) -> bool:
+        """Counts a set in which a question was asked in vain, and tells whether it was the last."""
+        self.patience -= 1
+        return self.patience <= 0
 
-    def sleep(self) -> asyncio.Future[bool]:
-        """Returns what to await until `wake`; its result is whether the time of the set is up."""
-        self.woken = self.sockets.poller.loop.create_future()
-        return self.woken
+    def drive(self, flight: Flight) -> None:
+        """Has this look-up await the hook of a flight, in its own task."""
+        self.to_drive = [*self.to_drive, flight]
+        if self.is_in_hook:
+            flight.wait_for_hook()
+        if self.future is not None:
+            self.wake()
 
-    def is_asking(self) -> bool:
-        """Tells whether there is a question to put to another set."""
-        return bool(self.led) and not self.is_over
+    def closes(self, generator: Any) -> None:
+        """Has this look-up close what a hook gave, in its own task."""
+        if generator is not None:
+            self.to_close = [*self.to_close, generator]
 
-    async def ask_set(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
-        """Asks a set, until each question has an outcome, all nameservers are out or time is up."""
-        self.timeout = timeout
-        is_time_up = False
+    async def await_hooks(self) -> None:
+        """Awaits the next sets of hooks, for all that wait for them."""
+        while self.to_drive:
+            flight, *self.to_drive = self.to_drive
+            if flight.state != 'idle':
+                continue
+            self.is_in_hook = True
+            if self.to_drive:
+                self.pass_on()
+            try:
+                given = await anext(flight.enter_hook())
+                timeout, nameservers = check_set(flight, given)
+            except StopAsyncIteration:
+                if flight.state == 'in hook':
+                    flight.no_more_sets()
+            except Exception as error:
+                if flight.state == 'in hook':
+                    flight.raised(error)
+            else:
+                if flight.state == 'in hook':
+                    flight.ask(timeout, nameservers, flight.resolver.transform_fqdn)
+            finally:
+                self.is_in_hook = False
+                if flight.state == 'in hook':  # cancelled
+                    flight.lose_hook()
+                    self.drive(flight)  # until `leave`
+                elif flight.state == 'over':
+                    self.closes(flight.generator)
+
+    async def close_hooks(self) -> None:
+        generator, *self.to_close = self.to_close
         try:
-            self.in_set = {
-                Query(self, flight, nameserver): None
-                for flight in self.led.values()
-                for nameserver in nameservers
-            }
-            self.queries.update(self.in_set)
-            self.sockets.enqueue(self)
-            if self.in_set and not self.is_over:
-                is_time_up = await self.sleep()
-            else:  # so that a hook that yields such sets for ever does not stop the loop
-                await asyncio.sleep(0)
+            await generator.aclose()
         finally:
-            self.end_set(is_time_up)
-        # With records, a look-up waits for the other type no longer than for one set that asked it,
-        # as `asked_at` tells.
-        for flight in self.led.values():
-            for look_up in (self, *flight.followers):
-                if look_up.has_records and flight.asked_at < math.inf:
-                    look_up.is_over = True
-                    look_up.wake()
+            if self.to_close:
+                await self.close_hooks()
+
+    def leave(self) -> None:
+        """Waits for nothing any more."""
+        flights = dict.fromkeys([question.flight for question in self.wanted.values()])
+        self.wanted = {}
+        for flight in flights:
+            flight.left(self)
+        self.pass_on()
+
+    def pass_on(self) -> None:
+        """Has other callers await the hooks that this look-up was to await."""
+        flights, self.to_drive = self.to_drive, ()
+        for flight in flights:
+            if flight.state == 'idle':
+                flight.next_set()
+
+    def wake(self) -> None:
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
+
+    def sleep(self) -> asyncio.Future[None]:
+        """Returns what to await until `wake`."""
+        self.has_waited = True
+        self.future = self.loop.create_future()
+        return self.future
+
+    def raise_error_of_hook(self) -> None:
+        """Raises it with the frames that it had, and keeps nothing that refers to this look-up."""
+        raised, self.raised = self.raised, None
+        try:
+            raise raised.error.with_traceback(raised.traceback)  # type: ignore[union-attr]
+        finally:
+            del raised
+
+
+class Question:
+    """A question in flight: which callers wait for it, and what happened to its queries.
+
+    It is a part of its flight, which writes it.
+    """
+
+    asked_at = NEVER  # when its first query was about to be sent
+    is_asked = False  # in the set under way
+    exhausted: frozenset[Nameserver] = frozenset()  # by error replies, and not asked any more
+    failures: dict[tuple[Nameserver | str, Failure], int] = NOTHING
+    last = 0, WRONG_CASE  # failure, as in Failures
+
+    def __init__(
+        self, flight: Flight, fqdn: bytes, qtype: TYPES, packed: bytes, caller: Caller
+    ) -> None:
+        self.flight = flight
+        self.fqdn = fqdn
+        self.qtype = qtype
+        self.key = fqdn, qtype
+        self.wire = packed + QUESTION_TAIL.pack(qtype, IN)
+        self.callers: dict[Caller, None] = {caller: None}
+
+    def __str__(self) -> str:
+        return describe(self.fqdn, [self.qtype])
+
+    def failed(self, nameserver: Nameserver, failure: Failure) -> None:
+        key, failures = (nameserver, failure), {**self.failures}
+        if key not in failures and len(failures) == MAX_FAILURES:
+            failures.popitem()  # the newest, so that the first ones and the last are told
+        self.failures = {**failures, key: failures.get(key, 0) + 1}
+        if failure is not WRONG_CASE:
+            self.last = next(SERIAL), failure
+        if self.error_replies(nameserver) >= MAX_ERROR_REPLIES:
+            self.exhausted |= {nameserver}
+
+    def error_replies(self, nameserver: Nameserver) -> int:
+        """Returns how many replies of a nameserver were errors."""
+        return sum(
+            count
+            for (asked, failure), count in self.failures.items()
+            if asked == nameserver and failure.is_error_reply()
+        )
+
+    def failures_so_far(self) -> Failures:
+        """Returns why there is no answer: to be kept if a caller has the other type."""
+        is_kept = any(caller.patience < NEVER for caller in self.callers)
+        expires_at = self.flight.resolver.loop.time() + MISSING_FOR if is_kept else -NEVER
+        return Failures(self.failures, self.last, expires_at=expires_at)
+
+
+class Plan(NamedTuple):
+    """How a name is asked for by resolv.conf: one nameserver after another, in several rounds."""
+
+    timeout: float  # in seconds, for each nameserver
+    nameservers: list[Nameserver]
+    rounds: int
+    transform_fqdn: TransformFqdn
+
+
+class Flight:
+    """A name that is being asked for, for all that wait for it: one question for each type.
+
+    Its queries are in `in_set`, open or active, or in `late`.
+    """
+
+    state = 'waiting'
+    has_answer = False  # to one of the types that it began with
+    timeout = 0.0  # of the set
+    deadline = NEVER
+    plan: Plan | None = None  # by resolv.conf
+    rounds = 0  # begun
+    round_rest: list[Nameserver] = []  # noqa: RUF012 (it is replaced)
+    generator: Any = None  # of sets, by the hook
+    in_set: dict[Query, None] = NOTHING
+    late: dict[Query, None] = NOTHING  # the oldest first
+    # What is left of the set: question, nameserver, and the question as it is spelled by a hook.
+    unasked: list[tuple[Question, Nameserver, bytes]] = []  # noqa: RUF012 (it is replaced)
+
+    def __init__(
+        self, resolver: LoopResolver, fqdn: bytes, qtypes: Iterable[TYPES], caller: Caller
+    ) -> None:
+        self.resolver = resolver  # of section Resolver, below: what all flights have in common
+        self.fqdn = fqdn
+        self.name = caller.as_given  # that led to this one
+        self.questions: dict[TYPES, Question] = {}
+        packed = pack_name(fqdn)
+        for qtype in qtypes:
+            self.questions[qtype] = question = Question(self, fqdn, qtype, packed, caller)
+            resolver.cache.begin(question)
+        caller.wants(self.questions)
+
+    def __str__(self) -> str:
+        return describe(self.fqdn, self.questions)
+
+    # -- Callers
+
+    def join(self, question: Question, caller: Caller) -> None:
+        # A generator's frame has a caller only while it is executed: then this very stack is in it.
+        if self.state == 'in hook' and getattr(
+            getattr(self.generator, 'ag_frame', None), 'f_back', None
+        ):
+            raise ResolverError(
+                f'{question}: get_nameservers awaits the name that it is called for'
+            )
+        question.callers[caller] = None
+        caller.wants({question.qtype: question})
+
+    def left(self, caller: Caller) -> None:
+        """A caller waits no more. What no caller waits for is not asked any more."""
+        for question in self.questions.values():
+            question.callers.pop(caller, None)
+        unwanted = [question for question in self.questions.values() if not question.callers]
+        for question in unwanted:
+            self.resolver.cache.end(question)
+            self.count_silence(question, self.resolver.loop.time())
+        if len(unwanted) == len(self.questions) or self.resolver.loop.is_closed():
+            self.close(caller)
+        else:
+            for question in unwanted:
+                self.remove(question, caller)
+
+    # -- The hook, which one of the callers awaits
+
+    def enter_hook(self) -> Any:
+        """Returns the generator whose next set is to be awaited."""
+        self.state = FLIGHT_HOOK[self.state]
+        if self.late:
+            self.wait_for_hook()
+        if self.generator is None:
+            generator: Any = self.resolver.get_nameservers(self.fqdn)  # type: ignore[misc]
+            if not hasattr(generator, 'aclose'):
+                raise ResolverError(
+                    f'{self}: get_nameservers gave {generator!r}: it has to be an async generator '
+                    '(async def, with yield)'
+                )
+            self.generator = generator
+        return self.generator
+
+    def wait_for_hook(self) -> None:
+        """This or another hook is awaited, which may take long."""
+        if self.late:
+            self.resolver.sockets.awaits_hook(self)
+
+    def lose_hook(self) -> None:
+        """The caller was cancelled in the hook, which ends the generator."""
+        self.state = FLIGHT_HOOK_LOST[self.state]
+        self.generator = None
+
+    # -- Sets
+
+    def turn(self) -> None:
+        self.state = FLIGHT_TURN[self.state]
+        self.next_set()
+
+    def next_set(self) -> None:
+        """Asks the next set, or has a caller get it from the hook: the first in no other hook."""
+        if self.resolver.get_nameservers is not None:
+            callers = next(iter(self.questions.values())).callers
+            caller = next(iter(callers))
+            if caller.is_in_hook:
+                caller = next((each for each in callers if not each.is_in_hook), caller)
+            caller.drive(self)
+            return
+        if self.plan is None:
+            self.plan = self.resolver.plan()
+        if nameserver := self.next_nameserver(self.plan):
+            self.ask(self.plan.timeout, (nameserver,), self.plan.transform_fqdn)
+        else:
+            self.no_more_sets()
+
+    def next_nameserver(self, plan: Plan) -> Nameserver | None:
+        failing: Any = self.resolver.failing
+        while self.round_rest or self.rounds < plan.rounds:
+            if not self.round_rest:
+                self.rounds += 1
+                self.round_rest = plan.nameservers.copy()
+            nameserver = self.round_rest[0]
+            if failing.retry_at:
+                nameserver = failing.choose(self.round_rest, self.resolver.loop.time())
+            self.round_rest.remove(nameserver)
+            for question in self.questions.values():
+                if nameserver not in question.exhausted:
+                    return nameserver
+        return None
+
+    def ask(
+        self, timeout: float, nameservers: Sequence[Nameserver], transform_fqdn: TransformFqdn
+    ) -> None:
+        """Puts all questions to a set."""
+        if self.late:
+            self.resolver.sockets.has_set(self)
+        try:
+            self.unasked = [
+                (
+                    question,
+                    nameserver,
+                    b''
+                    if transform_fqdn is mix_case
+                    else spell(self.fqdn, question.qtype, transform_fqdn),
+                )
+                for nameserver in nameservers
+                for question in self.questions.values()
+                if nameserver not in question.exhausted or self.resolver.failing is None
+            ]
+        except Exception as error:
+            self.raised(error)
+            return
+        self.state = FLIGHT_SET[self.state]
+        self.in_set = {}
+        self.timeout = timeout
+        if self.late:
+            self.go_on()
+        else:
+            self.resolver.sockets.enqueue(self)
+
+    def go_on(self) -> None:
+        """Asks what of the set is unasked, as far as there is room, or ends the set."""
+        if self.state == 'ready':
+            self.state = FLIGHT_ROOM[self.state]
+        while self.unasked:
+            question, nameserver, spelled = self.unasked[0]
+            if self.late:
+                query = self.query_again(question, nameserver, spelled)
+            else:
+                query = self.resolver.sockets.open(question, nameserver, spelled)
+            if query is None:
+                break
+            del self.unasked[0]
+            if isinstance(query, Failure):
+                self.failed(question, nameserver, query)
+            else:
+                self.in_set[query] = None
+        if self.in_set or self.state != 'asking':
+            return
+        if self.unasked:
+            self.wait_for_room(is_first=True)
+        elif self.deadline < NEVER:
+            self.end_set()
+        else:  # nothing was sent: an endless hook of such sets must not stop the loop
+            self.resolver.loop.call_soon(self.end_unsent_set)
+
+    def wait_for_room(self, is_first: bool) -> None:
+        """Without a socket, the rest of the set waits as a set does that was not begun."""
+        self.stop_clock()
+        self.state = FLIGHT_NO_ROOM[self.state]
+        self.resolver.sockets.enqueue(self, is_first)
+
+    def stop_clock(self) -> None:
+        if self.deadline < NEVER:
+            self.resolver.sockets.poller.remove_deadline(self, self.timeout)
+            self.deadline = NEVER
+
+    def end_unsent_set(self) -> None:
+        if self.state == 'asking' and not self.in_set and not self.unasked:
+            self.end_set()
+
+    def query_again(
+        self, question: Question, nameserver: Nameserver, spelled: bytes
+    ) -> Query | Failure | None:
+        """Returns a query over a new socket or, where these are scarce, an old one to send again.
+
+        Replies to older ones may be on their way, so that they stay open; only for a nameserver
+        that was not asked the oldest is given up. None: there is no room.
+        """
+        sockets = self.resolver.sockets
+        same = [
+            query
+            for query in self.late
+            if query.question is question and query.nameserver == nameserver
+        ]
+        query: Query | Failure | None = None
+        are_ample = 2 * len(sockets.poller.queries) < sockets.limit
+        if not same or (are_ample and len(same) < MAX_SOCKETS_FOR_ONE):
+            query = sockets.open(question, nameserver, spelled)
+        if query is None and same:
+            query = same[-1]
+            query.state = QUERY_AGAIN[query.state]
+            del self.late[query]
+            sockets.send_again(query)
+        while query is None and self.late:
+            self.close_query(next(iter(self.late)))
+            query = sockets.open(question, nameserver, spelled)
+        return query
+
+    def sent(self, query: Query, now: float) -> None:
+        query.state = QUERY_SENT[query.state]
+        if query.sent_at == NEVER:
+            query.sent_at = now
+        if self.resolver.failing is not None:
+            query.replies = self.resolver.failing.replies[query.nameserver]
+        question = query.question
+        question.is_asked = True
+        if question.asked_at == NEVER:
+            question.asked_at = now
+        if self.deadline == NEVER:
+            self.deadline = now + self.timeout
+            self.resolver.sockets.poller.add_deadline(self, self.deadline, self.timeout)
+
+    def no_buffer(self, query: Query) -> None:
+        """Has a query that could not be sent wait for room; its time has not started."""
+        again = query.question, query.nameserver, query.wire[HEADER.size :]
+        self.unasked = [again, *self.unasked]
+        self.close_query(query)
+        if not self.in_set and self.late:
+            self.give_up_oldest()
+        if not self.in_set and self.state == 'asking':  # no late answer was there
+            self.wait_for_room(is_first=False)
+
+    def time_up(self, now: float) -> None:
+        """Ends the set, after reading what has arrived: a late timer makes no reply a timeout."""
+        self.read_all()
+        if self.deadline <= now:
+            self.end_set()
+
+    def end_set(self) -> None:
+        """Keeps what was sent for late answers, lets callers go that have enough, and goes on."""
+        self.state = FLIGHT_SET_OVER[self.state]
+        for question in self.questions.values():
+            self.count_silence(question, self.deadline)
+        for query in list(self.in_set):
+            if query.state == 'open':  # in this very step
+                self.close_query(query)
+                continue
+            query.state = QUERY_TIME_UP[query.state]
+            self.late = {**self.late, query: None}
+            failure = Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
+            self.failed(query.question, query.nameserver, failure)
+        self.in_set = NOTHING
+        self.stop_clock()
+        if self.unasked:  # there were too few sockets: the other type comes first in the next set
+            self.unasked = []
+            self.questions = dict(reversed(self.questions.items()))
+        for question in list(self.questions.values()):
+            if question.is_asked:
+                question.is_asked = False
+                self.let_go(question)
+        if self.state == 'idle':
+            self.next_set()
+
+    def let_go(self, question: Question) -> None:
+        """Lets callers go that have addresses, and have waited long enough for this type."""
+        enough = [caller for caller in question.callers if caller.set_was_in_vain()]
+        if enough:
+            outcome = question.failures_so_far()
+            if self.resolver.cache.in_flight.get(question.key) is question:
+                self.resolver.cache.keep(question, outcome)
+            for caller in enough:
+                del question.callers[caller]
+                caller.settle(question.qtype, outcome)
+            if not question.callers:
+                self.resolver.cache.end(question)
+                self.remove(question, caller)
+
+    def no_more_sets(self) -> None:
+        """Fails what has no answer, after a last look at what has arrived."""
+        self.read_all()
+        for question in list(self.questions.values()):
+            self.finish(question, question.failures_so_far())
+
+    def raised(self, error: Exception) -> None:
+        """Ends with what a hook raised."""
+        for question in list(self.questions.values()):
+            self.finish(question, Raised(error, error.__traceback__))
+
+    # -- Queries
 
     def read_all(self) -> None:
-        for query in list(self.queries):
+        for query in (*self.in_set, *self.late):
             query.read()
 
-    def end_set(self, is_time_up: bool) -> None:
-        """Makes spare what was sent and is open, and drops the rest."""
-        self.woken = None  # it is not done where the coroutine was closed, maybe with its loop
-        if self.deadline is not None:
-            self.deadline.remove(self)
-            self.deadline = None
-        if not all(query.is_sent for query in self.in_set):
-            # There were too few sockets: the next set begins with the other type.
-            self.led = dict(reversed(self.led.items()))
-        for query in list(self.in_set):
-            if query.is_sent:
-                self.sockets.spare[query] = None
-                if is_time_up:
-                    self.record_failure(
-                        query, Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
-                    )
-            else:
-                self.drop(query)
-        self.in_set.clear()
-        self.sockets.dequeue(self)
-
-    def take(self, query: Query, found: Answer | Failure) -> None:
+    def received(self, query: Query, found: Answer | Failure) -> None:
         """Uses what a nameserver replied."""
-        nameserver, flight = query.nameserver, query.flight
-        if self.failing is not None and query in self.in_set and self.failing.replied(nameserver):
-            self.log(
-                logging.INFO, 'nameserver %s answered %s: it is back', nameserver, flight.question
-            )
+        nameserver, question, failing = query.nameserver, query.question, self.resolver.failing
+        if failing is not None and failing.replied(nameserver):
+            log(logging.WARNING, 'nameserver %s answered %s: it is back', nameserver, question)
         if isinstance(found, Failure):
             self.query_failed(query, found)
             return
         if logger.isEnabledFor(logging.DEBUG):
-            self.log(logging.DEBUG, '%s: %s gave %s', flight.question, nameserver, found)
+            took = 1000 * (self.resolver.loop.time() - query.sent_at)
+            words = found.in_words(question.asked_at)
+            log(logging.DEBUG, '%s: %s %s, in %.1f ms', question, nameserver, words, took)
         if found.negative:
-            found = found._replace(reason=f'{nameserver} {found.reason}')
-        # That a name does not exist is the answer for all its types.
-        for each in list(self.led.values()) if found.negative is NameDoesNotExist else [flight]:
-            self.finish_flight(each, found)
-
-    def finish_flight(self, flight: Flight, outcome: Outcome) -> None:
-        """Drops the queries about a question, and gives its outcome to all that wait for it."""
-        for query in list(self.queries):
-            if query.flight is flight:
-                self.drop(query)
-        flight.cache.finish(flight, outcome)
+            # While a nameserver fails, the one that would know better may not have been asked.
+            is_kept = failing is None or not failing.retry_at
+            expires_at = found.expires_at if is_kept else -NEVER
+            found = found._replace(reason=f'{nameserver} {found.reason}', expires_at=expires_at)
+        self.has_answer = True
+        self.finish(question, found)
 
     def query_failed(self, query: Query, failure: Failure) -> None:
         """Closes a query that came to nothing."""
-        self.drop(query)
-        self.record_failure(query, failure)
-        if not issubclass(failure.error, TemporaryResolverError):
-            self.finish_flight(query.flight, Failures(query.flight.failures))
+        self.close_query(query)
+        self.failed(query.question, query.nameserver, failure)
+        if self.state == 'asking':
+            self.go_on()
 
-    def record_failure(self, query: Query, failure: Failure) -> None:
-        nameserver, question = query.nameserver, query.flight.question
-        query.flight.add_failure(nameserver, failure)
+    def failed(self, question: Question, nameserver: Nameserver, failure: Failure) -> None:
+        question.failed(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
-            self.log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
-        if self.failing is None:
+            log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
+        if not issubclass(failure.error, TemporaryResolverError):
+            self.finish(question, Failures(question.failures, question.last))
+
+    def count_silence(self, question: Question, until: float) -> None:
+        """Counts against nameservers of the set that they were waited for in vain.
+
+        Not if the other type of the name is answered: then something on the way drops this one.
+        """
+        failing, cache = self.resolver.failing, self.resolver.cache
+        if failing is None or self.has_answer:
             return
-        # What is remembered says something of the nameserver, not of the name or of this machine.
-        is_fault = (
-            self.failing.replies[nameserver] == query.replies
-            if failure.error is ResolverTimeout
-            else issubclass(failure.error, OSError)
-            and not any(argument in LOCAL_ERRNOS for argument in failure.cause)
+        for qtype in ADDRESSES:
+            if qtype != question.qtype and isinstance(cache.find(self.fqdn, qtype, until), Answer):
+                return
+        for query in self.in_set:
+            nameserver, since = query.nameserver, query.sent_at
+            if (
+                query.question is question
+                and query.state == 'active'
+                and query.replies == failing.replies[nameserver]
+                and failing.waited(nameserver, self.name, since, until, self.timeout)
+            ):
+                log(
+                    logging.WARNING,
+                    'nameserver %s does not answer (%s): others are asked first, '
+                    'and it again in %s s',
+                    nameserver,
+                    question,
+                    FAILING_FOR,
+                )
+
+    def give_up_oldest(self) -> None:
+        """Closes the oldest socket for another flight, after reading it."""
+        oldest = next(iter(self.late))
+        oldest.read()
+        if oldest in self.late:
+            self.close_query(oldest)
+
+    def close_query(self, query: Query) -> None:
+        if query.state != 'late':
+            del self.in_set[query]
+        else:
+            del self.late[query]
+            if not self.late:  # nothing is left to be given up
+                self.resolver.sockets.has_set(self)
+        query.state = QUERY_CLOSED[query.state]
+        self.resolver.sockets.close(query)
+
+    # -- Ends
+
+    def finish(self, question: Question, outcome: Outcome) -> None:
+        """Gives a question its outcome."""
+        if self.resolver.cache.end(question):
+            self.resolver.cache.keep(question, outcome)
+        # Before its sockets are closed, so that the next name of a caller comes before those that
+        # wait for their turn.
+        for caller in question.callers:
+            caller.settle(question.qtype, outcome)
+        question.callers = NOTHING
+        if len(self.questions) > 1:
+            self.remove(question, caller)
+        else:
+            self.close(caller)
+
+    def remove(self, question: Question, caller: Caller) -> None:
+        """Asks a question no more. Without another one, the flight is over."""
+        del self.questions[question.qtype]
+        if not self.questions:
+            self.close(caller)
+            return
+        for query in (*self.in_set, *self.late):
+            if query.question is question:
+                self.close_query(query)
+        if self.unasked:
+            self.unasked = [each for each in self.unasked if each[0] is not question]
+            self.resolver.sockets.flush_soon()  # it needs less room now
+        if self.state == 'asking' and (self.unasked or not self.in_set):
+            self.go_on()
+
+    def close(self, caller: Caller) -> None:
+        """Closes all, the hook by a caller, and lets go of what refers back to the flight."""
+        if self.state == 'over':
+            return
+        if self.state != 'asking':
+            self.resolver.sockets.remove(self)
+        if self.state != 'in hook':
+            caller.closes(self.generator)
+        self.state = FLIGHT_CLOSED[self.state]
+        self.stop_clock()
+        for query in self.in_set | self.late:
+            query.state = QUERY_CLOSED[query.state]
+            self.resolver.sockets.close(query)
+        self.questions = self.in_set = self.late = NOTHING
+        self.unasked = []
+
+
+def log(level: int, text: str, *args: object) -> None:
+    """Logs from a callback of the loop. What a handler raises goes to the loop's own handler."""
+    try:
+        logger.log(level, text, *args)
+    except Exception as error:
+        asyncio.get_running_loop().call_exception_handler(
+            {'message': 'A logging handler raised', 'exception': error}
         )
-        if is_fault and self.failing.failed(nameserver, self.sockets.poller.loop.time()):
-            self.log(
-                logging.WARNING,
-                'nameserver %s %s (%s): for %s s it is asked last',
-                nameserver,
-                failure.what,
-                question,
-                FAILING_FOR,
-            )
-
-    def log(self, level: int, text: str, *args: object) -> None:
-        """Logs, so that what a handler raises ends this look-up, and no other one."""
-        try:
-            logger.log(level, text, *args)
-        except Exception as error:
-            # Of whichever question: it is raised for the look-up.
-            self.outcomes[self.questions[0].qtype] = Raised(error, error.__traceback__)
-            self.is_over = True
-            self.wake()
-
-    def drop(self, query: Query) -> None:
-        """Closes a query, and wakes the look-up after the last of its set."""
-        self.in_set.pop(query, None)
-        self.queries.pop(query, None)
-        if query.sock is not None:
-            self.sockets.close(query, query.sock)
-        self.sockets.flush_soon()
-        if not self.in_set:
-            self.wake()
 
 
 # The look-ups above do without it: it serves code that reads replies by itself.
@@ -1708,83 +2316,6 @@ async def recvfrom(
 # --- Resolver -------------------------------------------------------------------------------------
 
 
-class Cache:
-    """The answers to questions until they expire, and the questions in flight.
-
-    The leader of a question asks it in its own task, and its outcome goes to all followers. Each
-    of them waits on a future of its own, so that cancelling one affects no other. If the leader
-    leaves without an outcome, its followers enter the question anew: the first to run leads. One
-    that leads another question is not woken for it, and enters it before its next set.
-
-    A shortcut has the records of a name as it was given that were found in the cache alone. All are
-    dropped with any answer, since only some of the answers that led to one are known.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_size: int) -> None:
-        self.loop = loop
-        self.max_size = max_size
-        self.answers: collections.OrderedDict[bytes, Answer] = collections.OrderedDict()  # LRU
-        # name and type(s) -> keys of answers that count as used, the records, and until when
-        self.shortcuts: dict[Any, tuple[list[bytes], tuple[Value, ...], float]] = {}
-        self.in_flight: dict[bytes, Flight] = {}
-
-    def recall(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
-        """Returns the records of a shortcut, if there is one; their answers count as used."""
-        try:
-            used, records, until = self.shortcuts.get((name, qtype), ((), (), 0))
-        except TypeError:
-            return ()  # what has no hash is neither a name nor a type
-        if now >= until:
-            return ()
-        for key in used:
-            self.answers.move_to_end(key)
-        return records
-
-    def enter(self, look_up: LookUp) -> bool:
-        """Answers the pending questions of a look-up, or has each followed or led.
-
-        Returns whether the look-up has to wait.
-        """
-        while look_up.pending and not look_up.is_over:
-            question = look_up.pending.pop(0)
-            answer = self.answers.pop(question.wire, None)
-            if answer and self.loop.time() < answer.expires_at:
-                self.answers[question.wire] = answer  # the last to be dropped
-                look_up.settle(question.qtype, answer)
-            elif flight := self.in_flight.get(question.wire):
-                flight.followers[look_up] = None
-                look_up.followed[question.qtype] = flight
-            else:
-                flight = Flight(question, look_up, self)
-                self.in_flight[question.wire] = look_up.led[question.qtype] = flight
-        return not look_up.is_over
-
-    def abandon(self, look_up: LookUp) -> None:
-        """Abandons the flights that a look-up leads: their questions are to be entered anew."""
-        while look_up.led:
-            _, flight = look_up.led.popitem()
-            del flight.cache.in_flight[flight.question.wire]
-            look_up.pending.append(flight.question)
-            for follower in flight.followers:
-                del follower.followed[flight.question.qtype]
-                follower.pending.append(flight.question)
-                follower.has_begun |= look_up.has_begun  # so that its place in the queue is kept
-                if not (follower.led or self.loop.is_closed()):
-                    follower.wake()
-
-    def finish(self, flight: Flight, outcome: Outcome) -> None:
-        """Finishes a flight: caches an answer, and settles the question of all that wait for it."""
-        key = flight.question.wire
-        del self.in_flight[key]
-        if isinstance(outcome, Answer) and self.loop.time() < outcome.expires_at:
-            self.answers[key] = outcome
-            if len(self.answers) > self.max_size:
-                self.answers.popitem(last=False)
-                self.shortcuts.clear()
-        for look_up in (flight.leader, *flight.followers):
-            look_up.settle(flight.question.qtype, outcome)
-
-
 GetHost = Callable[[bytes, TYPES], Awaitable[Any]]
 GetNameservers = Callable[[bytes], AsyncIterator[tuple[Any, ...]]]
 TransformFqdn = Callable[[bytes], bytes]
@@ -1806,62 +2337,69 @@ ASKABLE: dict[Any, tuple[TYPES, ...]] = {  # what `resolve` takes -> record type
 }
 
 
-def check_types(qtype: Any) -> tuple[TYPES, ...]:
-    """Returns the record types that are asked for. Raises ValueError."""
-    try:
-        return ASKABLE[qtype]
-    except (KeyError, TypeError):
-        raise ValueError(
-            f'{qtype!r} is not a supported record type: use '
-            f'TYPES.{", TYPES.".join(TYPES.__members__)} or a tuple of A and AAAA'
-        ) from None
+def keep_case(fqdn: bytes) -> bytes:
+    return fqdn
 
 
-def check_set(look_up: LookUp, given: Any) -> tuple[float, list[Nameserver]]:
-    """Returns the timeout and the nameservers of a set from a hook. Raises ResolverError."""
-    try:
-        timeout, *nameservers = given
-        if not 0 <= timeout < math.inf:
-            raise ValueError(f'{timeout!r} is not a valid timeout')
-        return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ResolverError(
-            f'{look_up}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is '
-            f'needed, with the IP address of a nameserver and not its name: {error}'
-        ) from error
+def ends_search(outcome: Answer | Failures) -> bool:
+    """Tells whether no other candidate of a search list is tried after this outcome of one.
 
-
-def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures:
-    """Returns the outcome for a name of the outcomes for two record types.
-
-    That the name does not exist comes first, then bad data, then records, then other failures.
+    A domain for which all nameservers reply with errors is broken, which says nothing of others.
     """
-    if isinstance(one, Answer) and isinstance(other, Answer):
-        if is_decisive(one) or is_decisive(other):
-            return one if is_decisive(one) else other
-        # Where there are records, `negative` and `reason` do not matter.
-        return Answer(one.records + other.records, min(one.expires_at, other.expires_at), *one[2:])
-    if isinstance(one, Failures) and isinstance(other, Failures):
-        return one.merged_with(other)
-    answer, failures = (one, other) if isinstance(one, Answer) else (other, one)
-    return (
-        answer
-        if is_decisive(answer) or (is_positive(answer) and not is_decisive(failures))
-        else failures
-    )
+    if isinstance(outcome, Answer):
+        return bool(outcome.records)
+    return not outcome.are_error_replies()
 
 
-def does_not_exist(
-    answered: dict[bytes, Answer], as_given: bytes, qtypes: Iterable[int]
-) -> DoesNotExist:
-    """Makes the error for a name whose candidates all have negative answers."""
-    answer = answered[as_given]
+def search_error(
+    decided: dict[bytes, Answer | Failures], as_given: bytes, qtypes: Sequence[TYPES]
+) -> ResolverError:
+    """Makes the error for a name none of whose candidates has records.
+
+    It is that of the last one that failed; else that of one that exists; else of the name as given.
+    """
+    for fqdn, outcome in reversed(decided.items()):
+        if isinstance(outcome, Failures):
+            return outcome.error(fqdn, qtypes)
+    answer: Any = decided[as_given]
+    for each in decided.values():
+        if isinstance(each, Answer) and each.negative is NoRecords:
+            answer = each
     what = 'does not exist' if answer.negative is NameDoesNotExist else 'has no such record'
-    others = ', '.join(name_to_text(fqdn) for fqdn in answered if fqdn != as_given)
+    others = ', '.join(name_to_text(fqdn) for fqdn in decided if fqdn != as_given)
     nor = f'; also tried, by the search list: {others}' if others else ''
-    return answer.negative(  # type: ignore[misc]
+    return answer.negative(  # type: ignore[no-any-return]
         f'{describe(as_given, qtypes, answer.aliases)}: {what}: {answer.reason}{nor}'
     )
+
+
+def merged(outcomes: dict[TYPES, Outcome], qtypes: Sequence[TYPES]) -> Answer | Failures | None:
+    """Returns the outcome for a name of those for its record types, in the order of the types.
+
+    None: there is an alias to be followed.
+    """
+    found: Any = None
+    for qtype in qtypes:
+        outcome: Any = outcomes[qtype]
+        if not outcome.records and is_alias(outcome):
+            return None
+        found = outcome if found is None else merge(found, outcome)
+    return found  # type: ignore[no-any-return]
+
+
+def to_outcomes(found: dict[TYPES, tuple[Value, ...]]) -> dict[TYPES, Outcome]:
+    """Returns what the hosts file or get_host has of a name; {} where that is nothing.
+
+    A type that is not found beside another one is not asked for.
+    """
+    if not any(found.values()):
+        return {}
+    return {
+        qtype: Answer(records, min(record.expires_at for record in records))
+        if records
+        else Answer((), -math.inf, (), NoRecords, 'the hosts file has the other type')
+        for qtype, records in found.items()
+    }
 
 
 class LoopResolver:
@@ -1884,234 +2422,219 @@ class LoopResolver:
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
         self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf)
-        self.failing = FailingNameservers()
+        self.conf = NO_SEARCH_LIST  # as it was read last
+        # None: the nameservers are those of a hook.
+        self.failing = FailingNameservers() if get_nameservers is None else None
         self.rotation = itertools.count()
+        self.cache = Cache(max_cache_size)
         self.sockets = Sockets(Poller(loop), max_sockets)
-        self.cache = Cache(loop, max_cache_size)
 
-    async def resolve(self, name: str, qtype: Any, now: float) -> tuple[Value, ...]:
-        """Returns the records of a name for which there is no shortcut."""
-        if not isinstance(name, str):
-            raise TypeError(f'name must be a str, not {name!r}')
-        qtypes = check_types(qtype)
-        conf = self.resolv_conf.read(now) if self.get_nameservers is None else NO_SEARCH_LIST
-        as_given, fqdns = candidates(name, conf.search, conf.ndots)
-        if literal := to_literal(name, as_given):
-            if literal.version in [VERSIONS.get(each) for each in qtypes]:
+    def is_busy(self) -> bool:
+        return bool(self.cache.in_flight or self.sockets.poller.queries)
+
+    def recall(
+        self, name: str, qtypes: tuple[TYPES, ...], now: float
+    ) -> tuple[Value, ...] | Caller:
+        """Returns the records of a name for which nothing has to be awaited, or a caller for it."""
+        conf = self.read_conf(now) if self.get_nameservers is None else NO_SEARCH_LIST
+        as_given, fqdns, literal = candidates(name, conf.search, conf.ndots)
+        if literal is not None:
+            if len(qtypes) > 1 or literal.version == VERSIONS.get(qtypes[0]):
                 return (literal,)
             raise NoRecords(
                 f'{describe(as_given, qtypes)}: an IPv{literal.version} address has nothing else'
             )
+        decided: dict[bytes, Answer | Failures] = NOTHING
+        if self.get_host is not None:
+            return Caller(self.loop, qtypes, as_given, fqdns, decided, {})
         # The hosts file may have the name as given, which comes before what the search list makes.
-        if fqdns[0] != as_given and (found := await self.ask_host(as_given, qtypes)):
-            return sum([answer.records for answer in found.values()], ())
-        asked: list[bytes] = []  # not empty once a name had to be waited for
-        answered: dict[bytes, Answer] = {}
-        failed: tuple[bytes, Failures] | None = None
+        if as_given is not fqdns[0] and (found := self.find_in_hosts(as_given, qtypes, now)):
+            return merged(found, qtypes).records  # type: ignore[union-attr]
         for fqdn in fqdns:
-            outcome = await self.find(fqdn, qtypes, asked)
-            if isinstance(outcome, Failures):
-                failed = fqdn, outcome
-                # A single label may be refused as such, which says nothing of the next candidate.
-                if b'.' in fqdn or not outcome.all_refused():
-                    break
-            else:
-                answered[fqdn] = outcome
-                if outcome.records:
-                    if self.get_host is None and not asked:
-                        self.make_shortcut(name, qtype, qtypes, answered, outcome.records)
-                    return outcome.records
-        if failed:
-            raise failed[1].error(failed[0], qtypes)
-        raise does_not_exist(answered, as_given, qtypes)
+            outcomes = self.known(fqdn, qtypes, now, len(qtypes) > 1)
+            if (
+                not outcomes
+                or len(outcomes) < len(qtypes)
+                or (outcome := merged(outcomes, qtypes)) is None
+            ):
+                return Caller(self.loop, qtypes, as_given, fqdns, decided, outcomes)
+            if outcome.records:
+                return outcome.records
+            decided = decided or {}
+            decided[fqdn] = outcome
+            if ends_search(outcome):
+                break
+        raise search_error(decided, as_given, qtypes)
 
-    def make_shortcut(
-        self,
-        name: str,
-        qtype: Any,
-        qtypes: tuple[TYPES, ...],
-        answered: dict[bytes, Answer],
-        records: tuple[Value, ...],
-    ) -> None:
-        """Remembers records until an answer expires or a file on the way is to be checked again."""
-        until = min([self.hosts.check_again_at, *[each.expires_at for each in answered.values()]])
-        if self.get_nameservers is None:
-            until = min(until, self.resolv_conf.check_again_at)
-        if self.loop.time() < until:
-            # An answer that expires earlier was not needed, and is soon gone.
-            used = [
-                question.wire
-                for question in [Question(fqdn, each) for fqdn in answered for each in qtypes]
-                if (answer := self.cache.answers.get(question.wire)) and answer.expires_at >= until
-            ]
-            if len(self.cache.shortcuts) >= self.cache.max_size:
-                self.cache.shortcuts.clear()
-            self.cache.shortcuts[name, qtype] = used, records, until
+    def read_conf(self, now: float) -> ResolvConf:
+        """Returns what resolv.conf says. Where it names others, what was known is forgotten."""
+        conf = self.resolv_conf.read(now)
+        if conf is not self.conf:
+            if self.conf is not NO_SEARCH_LIST and conf[:2] != self.conf[:2]:
+                self.cache.clear()
+                self.failing = FailingNameservers()
+            self.conf = conf
+        return conf
 
-    async def find(
-        self, fqdn: bytes, qtypes: Sequence[TYPES], asked: list[bytes]
-    ) -> Answer | Failures:
-        """Returns the outcome for a name, at the end of its aliases.
-
-        Raises what a hook raised, also one that was called for another look-up.
-        """
-        outcomes = await self.look_up(fqdn, qtypes, False, asked)
-        while (aliases := [qtype for qtype in outcomes if is_alias(outcomes[qtype])]) and not any(
-            map(is_decisive, outcomes.values())
+    def known(
+        self, fqdn: bytes, qtypes: Sequence[TYPES], now: float, is_of_both: bool
+    ) -> dict[TYPES, Outcome]:
+        """Returns what is known of a name, by record type: by the hosts file, or by the cache."""
+        if (
+            self.get_host is None
+            and fqdn in self.hosts.read(now)
+            and (found := self.find_in_hosts(fqdn, qtypes, now))
         ):
-            # Nearly always both types have the same canonical name, and are asked together.
-            canonical = outcomes[aliases[0]].aliases[-1]
-            together = [qtype for qtype in aliases if outcomes[qtype].aliases[-1] == canonical]
-            ends = await self.look_up(
-                canonical, together, any(map(is_positive, outcomes.values())), asked
-            )
-            for qtype in together:
-                alias: Any = outcomes.pop(qtype)
-                if end := ends.get(qtype):
-                    outcomes[qtype] = end.joined_to(alias)
-                    if fault := find_fault([fqdn, *outcomes[qtype].aliases]):
-                        raise AliasChainTooLong(
-                            f'{describe(fqdn, [qtype])}: the nameservers gave {fault}'
-                        )
-        # In the order that the types are given in. One may be missing: if another decides for both,
-        # or if there are records of the other type.
-        return functools.reduce(merge, [outcomes[qtype] for qtype in qtypes if qtype in outcomes])
-
-    async def look_up(
-        self, fqdn: bytes, qtypes: Iterable[TYPES], has_records: bool, asked: list[bytes]
-    ) -> dict[TYPES, Answer | Failures]:
-        """Returns what is known of a name: in the hosts file, in the cache, or else by asking.
-
-        What other look-ups ask already is waited for. `has_records`: there are some of the other
-        type, by another name. `asked`: not empty once this caller had to wait for a name.
-        """
-        now = self.loop.time()
-        if (self.get_host is not None or fqdn in self.hosts.read(now)) and (
-            found := await self.ask_host(fqdn, qtypes)
-        ):
-            return {**found}
-        if top_level(fqdn) in SPECIAL_DOMAINS:
+            return found
+        if fqdn.rpartition(b'.')[2] in SPECIAL_DOMAINS:
             return {qtype: answer_special(fqdn, qtype, now) for qtype in qtypes}
-        packed = pack_name(fqdn)
-        questions = [Question(fqdn, qtype, packed) for qtype in qtypes]
-        look_up = LookUp(
-            self.sockets,
-            self.failing if self.get_nameservers is None else None,
-            self.transform_fqdn,
-            questions,
-            has_records,
-            bool(asked),
-        )
-        try:
-            while self.cache.enter(look_up):
-                asked.append(fqdn)
-                await (self.ask_sets(look_up) if look_up.led else look_up.sleep())
-        finally:
-            self.cache.abandon(look_up)
-            for flight in look_up.followed.values():
-                del flight.followers[look_up]
-        for outcome in look_up.outcomes.values():
-            if isinstance(outcome, Raised):
-                try:
-                    raise outcome.error.with_traceback(outcome.traceback)
-                finally:  # the frames of the error are not to refer back to it
-                    look_up.outcomes.clear()
-                    del outcome
-        return look_up.outcomes  # type: ignore[return-value]
-
-    async def ask_sets(self, look_up: LookUp) -> None:
-        """Puts the questions that a look-up leads to nameservers, one set after another."""
-        sets: Any = None
-        # Only these fail when there are no more sets. A question that is taken over on the way
-        # missed some: if it has no answer at the end, it is pending again, and put to all sets.
-        from_start = list(look_up.led.values())
-        try:
-            if not look_up.has_begun and (self.sockets.gate or self.sockets.room() <= 0):
-                await self.sockets.pass_gate(look_up)
-            if self.get_nameservers is None:
-                await self.ask_nameservers_of_resolv_conf(look_up)
-            elif not look_up.is_over:
-                sets = self.get_nameservers(look_up.questions[0].fqdn)
-                if not hasattr(sets, 'aclose'):
-                    raise ResolverError(
-                        f'{look_up}: get_nameservers gave {sets!r}: it has to be an async '
-                        'generator (async def, with yield)'
-                    )
-                async for given in sets:
-                    if self.cache.enter(look_up) and look_up.led:
-                        await look_up.ask_set(*check_set(look_up, given))
-                    if not look_up.is_asking():
-                        break
-            if look_up.is_asking():
-                look_up.read_all()
-                for flight in from_start:
-                    if flight in look_up.led.values():
-                        flight.cache.finish(flight, Failures(flight.failures))
-        except Exception as error:
-            for flight in list(look_up.led.values()):
-                flight.cache.finish(flight, Raised(error, error.__traceback__))
-        finally:
-            # Before `aclose`, in which the hook may await something. This also lets go of what
-            # refers back to the look-up.
-            for query in list(look_up.queries):
-                look_up.drop(query)
-            self.cache.abandon(look_up)
-            # Before CPython 3.13 a generator that is awaited cannot be closed, as is needed where
-            # this coroutine is closed by `close()`.
-            if hasattr(sets, 'aclose') and not getattr(sets, 'ag_running', False):
-                await sets.aclose()
-
-    async def ask_nameservers_of_resolv_conf(self, look_up: LookUp) -> None:
-        """Asks one nameserver at a time. A generator of sets, as hooks are, would cost more."""
-        conf = self.resolv_conf.read(self.loop.time())
-        if look_up.transform_fqdn is mix_case and not conf.randomize_case:
-            look_up.transform_fqdn = bytes  # which returns what it is given
-        first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
-        nameservers = conf.nameservers[first:] + conf.nameservers[:first]
-        for number in range(conf.attempts):
-            unasked = [
-                nameserver
-                for nameserver in nameservers
-                # None is exhausted before the first round.
-                if not number
-                or not any(flight.has_exhausted(nameserver) for flight in look_up.led.values())
-            ]
-            while unasked and self.cache.enter(look_up):
-                nameserver = self.failing.choose(unasked, self.loop.time())
-                unasked.remove(nameserver)
-                await look_up.ask_set(self.timeout or conf.timeout, (nameserver,))
-                if not look_up.is_asking():
-                    return
-
-    async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Answer]:
-        """Returns what the hosts file or get_host has of a name, by record type."""
-        found: dict[TYPES, Answer] = {}
+        outcomes: dict[TYPES, Outcome] = {}
         for qtype in qtypes:
-            if self.get_host is None:
-                words = dict.fromkeys(self.hosts.read(self.loop.time()).get(fqdn, ()))
-                addresses = keep_valid(ipaddress.ip_address, words)
-                given: Any = [ip for ip in addresses if ip.version == VERSIONS.get(qtype)]
-            else:
-                coroutine = self.get_host(fqdn, qtype)
-                if not hasattr(coroutine, '__await__'):
-                    raise ResolverError(
-                        f'{describe(fqdn, [qtype])}: get_host gave {coroutine!r}: it has to be a '
-                        'coroutine function (async def)'
-                    )
-                given = await coroutine
+            outcome = self.cache.find(fqdn, qtype, now)
+            # That a type is missing counts only beside the other one.
+            if outcome is not None and (is_of_both or isinstance(outcome, Answer)):
+                outcomes[qtype] = outcome
+        return outcomes
+
+    def find_in_hosts(
+        self, fqdn: bytes, qtypes: Sequence[TYPES], now: float
+    ) -> dict[TYPES, Outcome]:
+        """Returns what the hosts file has of a name; {} where there is a hook in its place."""
+        if self.get_host is not None or fqdn not in (hosts := self.hosts.read(now)):
+            return {}
+        ips = keep_valid(ipaddress.ip_address, dict.fromkeys(hosts[fqdn]))
+        return to_outcomes(
+            {
+                qtype: tuple([to_value(ip, now) for ip in ips if ip.version == VERSIONS.get(qtype)])
+                for qtype in qtypes
+            }
+        )
+
+    async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Outcome]:
+        """Returns what get_host has of a name; {} where there is no such hook."""
+        found: dict[TYPES, tuple[Value, ...]] = {}
+        for qtype in qtypes if self.get_host is not None else ():
+            coroutine = self.get_host(fqdn, qtype)  # type: ignore[misc]
+            if not hasattr(coroutine, '__await__'):
+                raise ResolverError(
+                    f'{describe(fqdn, [qtype])}: get_host gave {coroutine!r}: it has to be a '
+                    'coroutine function (async def)'
+                )
+            given = await coroutine
             now = self.loop.time()
             values = given if isinstance(given, (tuple, list)) else [given]
             try:
                 records = tuple([to_value(value, now) for value in values if value is not None])
-            except TypeError as error:  # of what a hook gave: a file has addresses alone
+            except TypeError as error:
                 raise ResolverError(
                     f'{describe(fqdn, [qtype])}: get_host gave {given!r}, where an ipaddress '
                     f'object, a tuple of them or None is needed: {error}'
                 ) from error
             # A hook that does not look at the type gives the same for both.
-            if records and records not in [answer.records for answer in found.values()]:
-                found[qtype] = Answer(records, min([record.expires_at for record in records]))
-        return found
+            found[qtype] = () if records in found.values() else records
+        return to_outcomes(found)
+
+    async def resolve(self, caller: Caller) -> tuple[Value, ...]:
+        """Returns the records of a name for which something has to be awaited."""
+        qtypes, decided = caller.qtypes, caller.decided
+        outcomes: dict[TYPES, Outcome] | None = caller.outcomes
+        if self.get_host is not None:
+            outcomes = None  # before the hook was asked
+            if caller.as_given is not caller.fqdns[0] and (
+                found := await self.ask_host(caller.as_given, qtypes)
+            ):
+                return merged(found, qtypes).records  # type: ignore[union-attr]
+        for fqdn in caller.fqdns:
+            if fqdn in decided:
+                continue
+            outcomes = await self.find(caller, fqdn, qtypes, outcomes)
+            while (outcome := merged(outcomes, qtypes)) is None:
+                await self.follow(caller, fqdn, outcomes)
+            if outcome.records:
+                return outcome.records
+            decided = decided or {}
+            decided[fqdn] = outcome
+            if ends_search(outcome):
+                break
+            outcomes = None
+        raise search_error(decided, caller.as_given, qtypes)
+
+    async def follow(self, caller: Caller, fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
+        """Puts what the end of an alias has in place of the alias, for all types that have it."""
+        # Nearly always both types have the same canonical name, and are asked together.
+        canonical = next(each.aliases[-1] for each in outcomes.values() if is_alias(each))
+        together = [
+            qtype
+            for qtype, outcome in outcomes.items()
+            if is_alias(outcome) and outcome.aliases[-1] == canonical
+        ]
+        is_beside_addresses = any(outcome.records for outcome in outcomes.values())
+        ends: Any = await self.find(caller, canonical, together, None, is_beside_addresses)
+        for qtype in together:
+            outcomes[qtype] = outcome = ends[qtype].joined_to(outcomes[qtype])
+            if fault := find_fault([fqdn, *outcome.aliases]):
+                failure = Failure(AliasChainTooLong, f'gave {fault}')
+                outcomes[qtype] = Failures(
+                    {('the nameservers', failure): 1}, (next(SERIAL), failure)
+                )
+
+    async def find(
+        self,
+        caller: Caller,
+        fqdn: bytes,
+        qtypes: Sequence[TYPES],
+        outcomes: dict[TYPES, Outcome] | None,
+        is_beside_addresses: bool = False,
+    ) -> dict[TYPES, Outcome]:
+        """Returns the outcomes for a name, waiting for those that are not known.
+
+        `outcomes`: what is known. None: that is to be found out. `is_beside_addresses`: there are
+        some of the other type already, by another name.
+        """
+        if outcomes is None:
+            outcomes = (
+                await self.ask_host(fqdn, qtypes) if self.get_host is not None else {}
+            ) or self.known(fqdn, qtypes, self.loop.time(), len(caller.qtypes) > 1)
+            caller.begin(outcomes, is_beside_addresses)
+        if outcomes and len(outcomes) == len(qtypes):
+            return outcomes
+        try:
+            self.join(caller, fqdn, qtypes)
+            while caller.wanted and caller.raised is None:
+                if caller.to_drive:
+                    await caller.await_hooks()
+                else:
+                    await caller.sleep()
+        finally:
+            if caller.wanted or caller.to_drive:
+                caller.leave()
+            if caller.to_close:
+                await caller.close_hooks()
+        if caller.raised is not None:
+            caller.raise_error_of_hook()
+        return outcomes
+
+    def join(self, caller: Caller, fqdn: bytes, qtypes: Sequence[TYPES]) -> None:
+        """Has a caller wait for what is in flight, and begins a flight for the rest."""
+        rest = []
+        for qtype in qtypes:
+            if qtype not in caller.outcomes:
+                if question := self.cache.in_flight.get((fqdn, qtype)):
+                    question.flight.join(question, caller)
+                else:
+                    rest.append(qtype)
+        if rest:
+            flight = Flight(self, fqdn, rest, caller)
+            self.sockets.admit(flight, caller.has_waited)
+
+    def plan(self) -> Plan:
+        """Returns how a name is asked for by resolv.conf."""
+        conf, transform = self.conf, self.transform_fqdn
+        if transform is mix_case and not conf.randomize_case:
+            transform = keep_case
+        first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
+        nameservers = [*conf.nameservers[first:], *conf.nameservers[:first]]
+        return Plan(self.timeout or conf.timeout, nameservers, conf.attempts, transform)
 
 
 def Resolver(  # noqa: N802
@@ -2134,8 +2657,8 @@ def Resolver(  # noqa: N802
         `(timeout, (ip, port), ...)`: a timeout in seconds, and nameservers to ask in parallel. Each
         set is asked when the one before it gave no answer. By default the sets come from
         resolv.conf, with its options and search list. With a hook, names are taken as they are, and
-        its order is kept. A late answer that comes while it awaits something is returned when it
-        goes on.
+        its order is kept. It is awaited in the task of one of the look-ups that wait for the name,
+        which returns an answer that comes meanwhile when the hook goes on.
     transform_fqdn: returns the name of a query with the case of its letters changed. By default the
         case is random, against forged replies; `lambda fqdn: fqdn` leaves it as it is.
     timeout: seconds for each try of a nameserver of resolv.conf, in place of its own (0.5).
@@ -2163,9 +2686,10 @@ def Resolver(  # noqa: N802
     in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
 
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
-        for other in list(in_loop):  # a copy: other threads may have loops of their own
-            if other.is_closed() and (resolver := in_loop.pop(other, None)):
-                resolver.sockets.poller.epoll = None  # which closes it
+        for other, resolver in list(in_loop.items()):  # a copy: other threads may have loops
+            if not other.is_running() and not (resolver.is_busy() and not other.is_closed()):
+                in_loop.pop(other, None)
+                resolver.sockets.poller.leave_if_idle()
         in_loop[loop] = resolver = LoopResolver(
             loop,
             get_host,
@@ -2193,20 +2717,27 @@ def Resolver(  # noqa: N802
         """
         loop = asyncio.get_running_loop()
         resolver = in_loop.get(loop) or start(loop)
-        now = loop.time()
+        if not isinstance(name, str):
+            raise TypeError(f'name must be a str, not {name!r}')
         try:
-            return resolver.cache.recall(name, qtype, now) or (
-                await resolver.resolve(name, qtype, now)
-            )
+            qtypes = ASKABLE[qtype]
+        except (KeyError, TypeError):
+            raise ValueError(
+                f'{qtype!r} is not a supported record type: use '
+                f'TYPES.{", TYPES.".join(TYPES.__members__)} or a tuple of A and AAAA'
+            ) from None
+        try:
+            found = resolver.recall(name, qtypes, loop.time())
+            return found if isinstance(found, tuple) else await resolver.resolve(found)
         except FileShortage as error:
             raise TemporaryResolverError(
-                f'{describe(to_fqdn(name), check_types(qtype))}: {error}'
+                f'{describe(to_fqdn(name), qtypes)}: {error}'
             ) from error.__cause__
 
     def clear_cache() -> None:
         """Empties the cache. A query in flight still answers those that wait for it already."""
         for resolver in list(in_loop.values()):
-            resolver.cache = Cache(resolver.loop, max_cache_size)
+            resolver.cache.clear()
 
     return resolve, clear_cache
 
