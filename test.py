@@ -5348,6 +5348,20 @@ class TestLoops:
         clear_cache()
         assert counts == [1] * 2 * len(LOOPS)  # each loop has a cache of its own
 
+    def test_loop_that_runs_keeps_its_cache_while_another_begins(self):
+        hook = Sets()
+        resolve, _ = Resolver(no_host, hook)
+
+        async def scenario():
+            with contextlib.closing(Scripted('127.0.0.1', [a('192.0.2.1')])) as server:
+                hook.given = [(5, server.at)]
+                await resolve('www.example.com', TYPES.A)
+                await asyncio.to_thread(run, resolve('192.0.2.2', TYPES.A))
+                await resolve('www.example.com', TYPES.A)
+                return len(server.queries)
+
+        assert run(scenario()) == 1
+
     def test_two_loops_in_two_threads_work_side_by_side(self):
         resolve, _ = Resolver(no_host, lambda fqdn: Sets((5, at[threading.get_ident()]))(fqdn))
         at, found = {}, []
