@@ -1475,8 +1475,7 @@ class Sockets:
 
     There is one line: first, in `ready`, flights that have a set and no socket, then, in `waiting`,
     those that have had no turn yet. A flight with sockets is never in it: for want of another one
-    it sends again over one of its own, or gives up its own oldest. (Only for want of a buffer it
-    waits with what it has, and for one socket.)
+    it sends again over one of its own, or gives up its own oldest.
     """
 
     def __init__(self, poller: Poller, max_sockets: int) -> None:
@@ -1561,7 +1560,7 @@ class Sockets:
         may await another name, which may need the last socket.
         """
         first = next(iter(self.ready), None)
-        needed = len(first.unasked) if first and not first.late else 1
+        needed = len(first.unasked) if first else 1
         while needed > (room := self.limit - len(self.poller.queries)) and room < self.limit:
             if not self.at_hook:
                 return False
@@ -2085,10 +2084,14 @@ class Flight:
         again = query.question, query.nameserver, query.wire[HEADER.size :]
         self.unasked = [again, *self.unasked]
         self.close_query(query)
-        if not self.in_set and self.late:
-            self.give_up_oldest()
-        if not self.in_set and self.state == 'asking':  # no late answer was there
+        if self.in_set:
+            return
+        if not self.late:
             self.wait_for_room(is_first=False)
+            return
+        self.give_up_oldest()
+        if self.state == 'asking' and not self.in_set:  # no late answer was there
+            self.go_on()
 
     def time_up(self, now: float) -> None:
         """Ends the set, after reading what has arrived: a late timer makes no reply a timeout."""

@@ -5991,6 +5991,7 @@ def check_invariants(resolver):
 
 def check_flight(flight, sockets, open_):
     assert flight.questions
+    assert not (flight.state in ('waiting', 'ready') and (flight.in_set or flight.late))  # what is in line has no socket
     callers = [caller for question in flight.questions.values() for caller in question.callers]
     for qtype, question in flight.questions.items():
         assert question.callers
