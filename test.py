@@ -6818,6 +6818,17 @@ class TestAttacks:
         results = await asyncio.gather(*(resolve(f'n{i}.example', BOTH if i else TYPES.A) for i in range(3)))
         assert [len(result) for result in results] == [1, 2, 2]
 
+    async def test_look_up_without_a_buffer_waits_in_line_without_a_socket(self, nameserver, fake_sockets):
+        fake, good = fake_sockets(), nameserver(a('192.0.2.1'))
+        resolve = asking(*[(0.5, nameserver(silence).at) for _ in range(3)], good=[(0.5, good.at)])
+        first = asyncio.ensure_future(resolve('x.example', TYPES.A))
+        asyncio.get_running_loop().call_later(0.9, setattr, fake, 'room', 1)
+        await asyncio.sleep(1)  # when the first has two late sockets, and neither may send in the next step
+        second = asyncio.ensure_future(resolve('good.example', TYPES.A))
+        await asyncio.wait([first, second], timeout=100)
+        assert texts(second.result()) == ['192.0.2.1']
+        assert type(first.exception()) is m.ResolverTimeout
+
     async def test_rest_of_a_set_that_waits_for_room_has_no_deadline(self, nameserver, fake_sockets):
         bad, good, silent = nameserver(after(0.1, servfail)), nameserver(a('192.0.2.1')), nameserver(silence)
         fake = fake_sockets(limit=2)
