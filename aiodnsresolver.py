@@ -1483,6 +1483,7 @@ class Sockets:
         self.max_sockets = self.limit = max_sockets
         self.ready: collections.OrderedDict[Flight, None] = collections.OrderedDict()
         self.waiting: collections.OrderedDict[Flight, None] = collections.OrderedDict()
+        # Not in line: they have late sockets, which are given up while a hook is awaited.
         self.at_hook: collections.OrderedDict[Flight, None] = collections.OrderedDict()
         self.outbox: collections.deque[Query] = collections.deque()  # open, to be sent soon
         self.is_flush_due = False
@@ -1517,7 +1518,7 @@ class Sockets:
         self.at_hook[flight] = None
         self.flush_soon()
 
-    def has_set(self, flight: Flight) -> None:
+    def got_set(self, flight: Flight) -> None:
         self.at_hook.pop(flight, None)
 
     def remove(self, flight: Flight) -> None:
@@ -1971,7 +1972,7 @@ class Flight:
     ) -> None:
         """Puts all questions to a set."""
         if self.late:
-            self.resolver.sockets.has_set(self)
+            self.resolver.sockets.got_set(self)
         try:
             self.unasked = [
                 (
@@ -2230,7 +2231,7 @@ class Flight:
         else:
             del self.late[query]
             if not self.late:  # nothing is left to be given up
-                self.resolver.sockets.has_set(self)
+                self.resolver.sockets.got_set(self)
         query.state = QUERY_CLOSED[query.state]
         self.resolver.sockets.close(query)
 

@@ -147,6 +147,7 @@ async def nothing_left(request, clock, servers):
             assert descriptors_now() <= descriptors  # fewer, where garbage of an earlier test had some
     assert asyncio.all_tasks() - tasks <= {asyncio.current_task()}
     assert not unseen
+    assert m.NOTHING == {}
 
 
 def readers_of(loop):
@@ -6020,6 +6021,7 @@ def check_flight(flight, sockets, open_):
 def check_nothing_left(resolver):
     sockets = resolver.sockets
     waiting = sockets.waiting, sockets.ready, sockets.at_hook
+    assert m.NOTHING == {}
     assert not any([*waiting, sockets.outbox, resolver.cache.in_flight, sockets.poller.queries])
 
 
