@@ -6109,6 +6109,17 @@ def fuzz_schedules(monkeypatch, seeds):
 class TestSchedules:
     """Any order of replies, timeouts, cancellations and shortages."""
 
+    async def test_event_that_a_state_does_not_have_is_an_error(self, clock):
+        resolver = loop_resolver(Sets())
+        caller = resolver.recall('x.example', (TYPES.A,), now())
+        flight = m.Flight(resolver, b'x.example', (TYPES.A,), caller)
+        with pytest.raises(KeyError, match='waiting'):
+            flight.end_set()
+        flight.left(caller)
+        for event in (flight.turn, flight.enter_hook, flight.lose_hook, flight.end_set, lambda: flight.ask(1, [], mix_case)):
+            with pytest.raises(KeyError, match='over'):
+                event()
+
     def test_any_schedule_ends_all_look_ups(self, monkeypatch):
         fuzz_schedules(monkeypatch, range(300))
 
