@@ -38,9 +38,9 @@ import socket
 import stat
 import struct
 import sys
+import time
 from collections.abc import (
     AsyncGenerator,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
@@ -54,6 +54,7 @@ __all__ = [
     'RESPONSE',
     'TYPES',
     'AliasChainTooLong',
+    'AnswerTooLong',
     'BadAddress',
     'BytesExpiresAt',
     'DoesNotExist',
@@ -79,6 +80,7 @@ __all__ = [
     'TemporaryResolverError',
     'TransformFqdn',
     'getaddrinfo',
+    'install',
     'mix_case',
     'pack',
     'parse',
@@ -90,6 +92,16 @@ __version__ = '0.1.0'
 logger = logging.getLogger('aiodnsresolver')
 
 T = TypeVar('T')
+
+
+def log(level: int, text: str, *args: object) -> None:
+    """Logs from within a loop. What a logging handler raises goes to the loop's own handler."""
+    try:
+        logger.log(level, text, *args)
+    except Exception as error:
+        asyncio.get_running_loop().call_exception_handler(
+            {'message': 'A logging handler raised', 'exception': error}
+        )
 
 
 # --- Vocabulary -----------------------------------------------------------------------------------
@@ -116,7 +128,8 @@ IN = 1  # the class of the Internet
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_NAME = 255  # octets on the wire, which are two more than in dotted form
 MAX_DATAGRAM = 65535
-MAX_LETTERS = 2 * MAX_NAME  # before encoding: the time of the idna codec is quadratic in them
+EDNS_SIZE = 1232  # octets of a reply that no network has to cut, as DNS Flag Day 2020 has it
+MAX_LETTERS = 2 * MAX_NAME  # of a name before it is encoded
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
 MAX_NEGATIVE_TTL = 10  # seconds, far below RFC 2308 §5, so that a new name is soon visible
@@ -126,6 +139,7 @@ MAX_SETS_BESIDE_ADDRESSES = 2  # that are waited for, where one type is missing
 MISSING_FOR = 10  # seconds for which it is not asked for again, RFC 9520 §3.2
 MAX_SOCKETS_FOR_ONE = 16  # for one question to one nameserver
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
+RECENT = 2  # seconds within which a file may change twice, and have one time of change
 MAX_ERROR_REPLIES = 2  # after this many in a look-up, a nameserver is not asked again
 MAX_READS = 32  # at once of one socket, so that a flood does not hold the loop for long
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
@@ -137,9 +151,11 @@ AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
 HEADER = struct.Struct('!HHHHHH')  # ID, flags, and the number of records in each of four sections
 QUERY_HEADER = HEADER.pack(0, 0x0100, 1, 0, 0, 0)[2:]  # after the ID: RD, and one question
+EDNS_HEADER = HEADER.pack(0, 0x0100, 1, 0, 0, 1)[2:]  # and one additional record
 QUESTION_POINTER = bytes((0b11000000, HEADER.size))  # to the name in the question
 QUESTION_TAIL = struct.Struct('!HH')  # type and class
 RECORD_TAIL = struct.Struct('!HHIH')  # type, class, TTL, length of the data
+OPT = b'\0' + RECORD_TAIL.pack(41, EDNS_SIZE, 0, 0)  # RFC 6891 §6.1.2
 
 
 class QuestionRecord(NamedTuple):
@@ -224,6 +240,10 @@ class ResponseCodeError(TemporaryResolverError):
     """No nameserver gave an answer, and the last reply had the response code in `rcode`."""
 
     rcode = SERVFAIL
+
+
+class AnswerTooLong(ResolverError):
+    """The answer does not fit in a reply by UDP, as the last nameserver that was asked has it."""
 
 
 class BadAddress(ResolverError, ipaddress.AddressValueError):
@@ -326,6 +346,9 @@ DOTS = re.compile('[.\u3002\uff0e\uff61]')  # the dots of the idna codec (RFC 34
 NEVER_IN_A_LABEL = re.compile(rb'[^!-\-/-~]')  # a dot, a space, or what is not printable
 TO_ESCAPE = re.compile(rb'[^!-\[\]-~]')  # the same, and the backslash
 PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*')
+MORE_THAN_A_NAME = re.compile(  # a URL; an address in brackets, maybe with a port; name and port
+    r'.*://(?:[^/]*@)?([^/:?#]+).*|\[(.+)\](?::\d+)?|([^:]+):\d+'
+)
 LENGTH_OCTETS = {length: bytes((length,)) for length in range(1, MAX_LABEL + 1)}
 SPECIAL_DOMAINS = frozenset([b'localhost', b'onion', b'invalid'])  # RFC 6761, RFC 7686
 LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
@@ -354,7 +377,7 @@ def to_fqdn(name: str) -> bytes:
 
     See RFC 1035 §2.3 and, for names beyond ASCII, RFC 3490 §4. Raises InvalidName.
     """
-    if PLAIN_NAME.fullmatch(name) and len(name) <= MAX_NAME - 2:
+    if len(name) <= MAX_NAME - 2 and PLAIN_NAME.fullmatch(name):
         return name.lower().encode()
     if len(name) > MAX_LETTERS:
         raise invalid(name[:MAX_LABEL] + '…', f'it has {len(name)} characters')
@@ -369,7 +392,7 @@ def to_fqdn(name: str) -> bytes:
 
 def to_label(label: str, name: str) -> bytes:
     try:
-        octets = label.encode('ascii' if label.isascii() else 'idna').lower()
+        octets = label.encode().lower() if label.isascii() else encode_label(label).lower()
     except UnicodeError as error:
         raise invalid(name, f'its label {label!r} cannot be written in ASCII: {error}') from error
     if not octets:
@@ -381,6 +404,15 @@ def to_label(label: str, name: str) -> bytes:
             name, f'its label {label!r} contains a space or another character that is not allowed'
         )
     return octets
+
+
+def encode_label(label: str) -> bytes:
+    """Raises UnicodeError, before the part of the codec whose time is quadratic in the length."""
+    from encodings import idna  # which most programs never need
+
+    if len(idna.nameprep(label)) > MAX_LABEL:
+        raise UnicodeError('it is too long')
+    return label.encode('idna')
 
 
 def top_level(fqdn: bytes) -> bytes:
@@ -405,6 +437,9 @@ def candidates(
     """
     fqdn = to_fqdn(name)
     literal = to_literal(name, fqdn) if ':' in name or fqdn[-1:].isdigit() else None
+    # Nothing is called so: it would be sent, and its user told that it does not exist.
+    if literal is None and ':' in name and (found := MORE_THAN_A_NAME.fullmatch(name)):
+        raise invalid(name, f'it is more than a name: write {next(filter(None, found.groups()))}')
     if not search or DOTS.match(name[-1]) or top_level(fqdn) in SPECIAL_DOMAINS:
         return fqdn, [fqdn], literal
     names = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
@@ -600,11 +635,15 @@ class Failure(NamedTuple):
     cause: tuple[Any, ...] = ()  # type and arguments of the exception, if one is the cause
 
     def is_error_reply(self) -> bool:
-        """Tells whether the nameserver replied, but not with an answer or with bad data."""
-        # An OSError is an error of a socket or a timeout: a TimeoutError is one, too.
-        return issubclass(self.error, TemporaryResolverError) and not issubclass(
-            self.error, OSError
-        )
+        """Tells whether the nameserver replied, but not with what says whether records exist."""
+        return self.error in (ResponseCodeError, TemporaryResolverError)
+
+    def is_of_data(self) -> bool:
+        """Tells whether no other nameserver can be expected to do better."""
+        return not issubclass(self.error, (TemporaryResolverError, AnswerTooLong))
+
+
+TOO_LONG = Failure(AnswerTooLong, f'has an answer that does not fit in {EDNS_SIZE:,} octets of UDP')
 
 
 def mix_case(fqdn: bytes) -> bytes:
@@ -647,8 +686,8 @@ def read_reply(
 ) -> Answer | Failure | None:
     """Decides everything about one datagram; `asked_at` is in seconds of the loop's clock.
 
-    None: it is not a reply to the query, the wait goes on. Failure: this nameserver is out or,
-    where the error is not temporary, the data are at fault for every nameserver.
+    None: it is not a reply to the query, the wait goes on. Failure: this nameserver is out, or the
+    data are at fault for every nameserver. TOO_LONG: the reply was cut, and has nothing of use.
     """
     if not is_reply(query, data):
         return None
@@ -671,9 +710,11 @@ def read_reply(
         if rrset and rcode == NOERROR:
             return to_answer(rrset, expires_at, aliases, asked_at)
     except MalformedMessage as error:
+        if rcode == NOERROR and flags & TC:
+            return TOO_LONG
         return Failure(TemporaryResolverError, f'gave a reply that cannot be read: {error}')
     soa = next((record for record in message.ns if record[1:3] == (SOA, IN)), None)
-    if rcode == NOERROR and aliases and (flags & TC or not soa):
+    if rcode == NOERROR and aliases and (flags & TC or not soa):  # it is cut, or leaves the zone
         return Answer((), expires_at, aliases)
     return read_negative(flags, soa, expires_at, aliases, asked_at)
 
@@ -786,7 +827,7 @@ def read_negative(
     outcome: tuple[type[DoesNotExist], str] = NameDoesNotExist, 'answered NXDOMAIN'
     if flags & 0b1111 == NOERROR:
         if flags & TC:
-            return Failure(TemporaryResolverError, 'gave a truncated reply that holds no record')
+            return TOO_LONG
         if not soa and not flags & (AA | RA):
             return Failure(TemporaryResolverError, 'is neither authoritative nor recursive (lame)')
         outcome = NoRecords, 'answered with no such record'
@@ -853,7 +894,7 @@ def scope_index(scope_id: str) -> int:
     )
 
 
-@functools.lru_cache(maxsize=1000)
+@functools.lru_cache(maxsize=1000, typed=True)
 def to_nameserver(ip: object, port: int) -> Nameserver:
     """Raises ValueError where the arguments are not an IP address, or its text, and a port."""
     address = ipaddress.ip_address(str(ip))
@@ -878,6 +919,8 @@ class ResolvConf(NamedTuple):
     rotate: bool = False
     reload: bool = True
     randomize_case: bool = True
+    no_aaaa: bool = False
+    unusual: tuple[str, ...] = ()  # what is to be said of the file
 
 
 NO_SEARCH_LIST = ResolvConf()  # names are taken as they are
@@ -899,11 +942,16 @@ def keep_valid(convert: Callable[..., T], words: Iterable[str], *args: Any) -> l
 def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
     """Returns the contents of a resolv.conf, skipping what makes no sense in it."""
     nameservers: list[Nameserver] = []
+    unusual: list[str] = []
     found: dict[str, Any] = {}
     for line in lines:
         keyword, *words = re.split('[#;]', without_bom(line), maxsplit=1)[0].split() or ['']
         if keyword == 'nameserver':
-            nameservers += keep_valid(to_nameserver, words[:1], 53)
+            valid = keep_valid(to_nameserver, words[:1], 53)
+            nameservers += valid
+            if not valid or line.split()[1] != words[0]:
+                what = 'what is more than' if valid else 'a line without'
+                unusual.append(f'{what} an IP address is ignored: {line.strip()[:80]!r}')
         elif keyword in ('search', 'domain'):
             domains = keep_valid(to_fqdn, words if keyword == 'search' else words[:1])
             if domains or words == ['.']:  # the root: no search list
@@ -911,15 +959,17 @@ def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
         elif keyword == 'options':
             for word in words:
                 found.update(parse_option(word))
-    return ResolvConf(
-        tuple(dict.fromkeys(nameservers or [to_nameserver('127.0.0.1', 53)])), **found
-    )
+    if not nameservers:
+        unusual.append('it is missing or names no nameserver, so that 127.0.0.1 is asked')
+        nameservers = [to_nameserver('127.0.0.1', 53)]
+    return ResolvConf(tuple(dict.fromkeys(nameservers)), unusual=tuple(unusual), **found)
 
 
 FLAGS: dict[str, dict[str, Any]] = {
     'rotate': {'rotate': True},
     'no-reload': {'reload': False},
     'randomize-case:0': {'randomize_case': False},
+    'no-aaaa': {'no_aaaa': True},
 }
 BOUNDS = {'ndots': (0, 15), 'timeout': (1, 30), 'attempts': (1, 5)}  # as in glibc
 
@@ -947,8 +997,9 @@ class SystemFile(Generic[T]):
     """The parsed contents of a file, read on first use, and again when the file has changed.
 
     `contents` comes from a version that was read as a whole. Only the first contents may be a torn
-    read, of a file that another program was writing; then the next use reads it again. A file that
-    cannot be read has no lines. Contents with a false `reload` are never read again.
+    read, of a file that another program was writing; then the next use reads it again. So does one
+    after `RECENT` seconds of a file that had just been changed, which could change unseen. A file
+    that cannot be read has no lines.
     """
 
     def __init__(self, path: str, parse_lines: Callable[[Iterable[str]], T]) -> None:
@@ -964,8 +1015,7 @@ class SystemFile(Generic[T]):
         Raises FileShortage.
         """
         if now >= self.check_again_at:
-            if getattr(self.contents, 'reload', True):
-                self.update()
+            self.update()
             self.check_again_at = now + (LOOK_AGAIN_AFTER if self.version is not None else 0)
         return self.contents  # type: ignore[return-value]
 
@@ -983,12 +1033,18 @@ class SystemFile(Generic[T]):
             lines = []
         is_whole = self.stat() == version
         if is_whole or self.version is None:
-            self.version, self.contents = version if is_whole else None, self.parse_lines(lines)
+            contents, before = self.parse_lines(lines), self.contents
+            self.version = version if is_whole else None
+            if contents != before:
+                self.contents = contents
+                if before is not None:
+                    log(logging.INFO, '%s has changed, and was read again', self.path)
 
     def stat(self) -> tuple[int, ...]:
         with contextlib.suppress(OSError):
             found = os.stat(self.path)
-            return *found[:7], found.st_mtime_ns, found.st_ctime_ns
+            is_recent = abs(time.time() - found.st_mtime) < RECENT
+            return *found[:7], found.st_mtime_ns, found.st_ctime_ns, is_recent
         return ()
 
     def read_lines(self, version: tuple[int, ...]) -> list[str]:
@@ -1080,6 +1136,7 @@ WRONG_CASE = Failure(
     'if it never does, turn the mixing of the case off, by "options randomize-case:0" in '
     'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
 )
+NOT_ASKED = Failure(TemporaryResolverError, '')
 SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the last
 
 
@@ -1104,6 +1161,7 @@ class Failures(NamedTuple):
         return issubclass(self.last[1].error, TemporaryResolverError)
 
     def are_error_replies(self) -> bool:
+        """Tells whether each nameserver replied, and none with an answer or with bad data."""
         failures = {failure for _, failure in self.times} - {WRONG_CASE}
         return bool(failures) and all(failure.is_error_reply() for failure in failures)
 
@@ -1120,20 +1178,21 @@ class Failures(NamedTuple):
         _, last = max((each.is_temporary(), each.last) for each in (self, other))
         return Failures(times, last, self.aliases or other.aliases)
 
-    def error(self, fqdn: bytes, qtypes: Iterable[int]) -> ResolverError:
-        """Makes the error to raise."""
-        message = describe(fqdn, qtypes, self.aliases)
-        if not self.times:
-            return TemporaryResolverError(
-                f'{message}: no nameserver was asked, since get_nameservers yielded none, or since '
-                'no socket or buffer was free'
-            )
-        found = [
+    @property
+    def reason(self) -> str:
+        """Says what each nameserver did."""
+        return '; '.join([
             f'{nameserver} {failure.what}' + (f' ({count} times)' if count > 1 else '')
             for (nameserver, failure), count in self.times.items()
-        ]
-        last = self.last[1]
-        error = last.error(f'{message}: {"; ".join(found)}')
+        ]) or (
+            'no nameserver was asked, since get_nameservers yielded none, or since no socket or '
+            'buffer was free'
+        )  # fmt: skip
+
+    def error(self, message: str) -> ResolverError:
+        """Makes the error to raise."""
+        last = self.last[1] if self.times else NOT_ASKED
+        error = last.error(message)
         if isinstance(error, ResponseCodeError):
             error.rcode = last.rcode
         if last.cause:
@@ -1164,6 +1223,9 @@ def is_alias(outcome: Outcome) -> bool:
     return isinstance(outcome, Answer) and not outcome.records and outcome.negative is None
 
 
+NO_AAAA = 'resolv.conf says no-aaaa, so that it is not asked for'
+
+
 def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures:
     """Returns the outcome for a name of the outcomes for two record types.
 
@@ -1173,7 +1235,14 @@ def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures
     if isinstance(one, Answer) and isinstance(other, Answer):
         if one.records and other.records:
             return one._replace(records=one.records + other.records)
-        return other if other.records or one.negative is NameDoesNotExist else one
+        return max(
+            (one, other),
+            key=lambda each: (
+                bool(each.records),
+                each.negative is NoRecords,
+                each.reason != NO_AAAA,
+            ),
+        )
     if isinstance(one, Failures) and isinstance(other, Failures):
         return one.merged_with(other)
     answer, failures = (one, other) if isinstance(one, Answer) else (other, one)
@@ -1183,11 +1252,15 @@ def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures
 class Cache:
     """What is known of questions, by name and type, until it expires, and the questions in flight.
 
-    What has expired goes when it is looked for, or as what was used least recently.
+    What has expired goes when it is looked for, or as what was used least recently. For `stale_for`
+    seconds, which are 0 for most, positive answers are kept beside it for when no nameserver gives
+    one (RFC 8767).
     """
 
-    def __init__(self, max_size: int) -> None:
+    def __init__(self, max_size: int, stale_for: float) -> None:
         self.max_size = max_size
+        self.stale_for = stale_for
+        self.stale: collections.OrderedDict[tuple[bytes, TYPES], Answer] = collections.OrderedDict()
         self.known: collections.OrderedDict[tuple[bytes, int], Answer | Failures] = (
             collections.OrderedDict()
         )
@@ -1222,9 +1295,29 @@ class Cache:
         elif isinstance(outcome, Answer):
             self.known.pop(question.key, None)
 
+    def keep_stale(self, fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
+        """Keeps what was found of a name; that there is nothing ends what was kept."""
+        for qtype, outcome in outcomes.items():
+            if isinstance(outcome, Answer):
+                self.stale.pop((fqdn, qtype), None)
+            if outcome.records:
+                self.stale[fqdn, qtype] = outcome
+                if len(self.stale) > self.max_size:
+                    self.stale.popitem(last=False)
+
+    def find_stale(self, fqdn: bytes, qtypes: Iterable[TYPES], now: float) -> list[Value]:
+        return [
+            record
+            for qtype in qtypes
+            if (answer := self.stale.get((fqdn, qtype)))
+            and now < answer.expires_at + self.stale_for
+            for record in answer.records
+        ]
+
     def clear(self) -> None:
         """Forgets all: a question in flight goes on, but is neither joined nor kept any more."""
         self.known.clear()
+        self.stale.clear()
         self.in_flight.clear()
 
 
@@ -1410,6 +1503,7 @@ class Query:
     """
 
     state = 'open'
+    header, opt = QUERY_HEADER, b''
     sent_at = NEVER  # for the first time
     replies = 0  # that the nameserver had sent then
 
@@ -1418,8 +1512,10 @@ class Query:
     ) -> None:
         self.question = question
         self.nameserver = nameserver
+        if nameserver in question.cut_by:
+            self.header, self.opt = EDNS_HEADER, OPT
         # In the wire format of a question only letters have the value of a letter.
-        self.wire = os.urandom(2) + QUERY_HEADER + (spelled or mix_case(question.wire))
+        self.wire = os.urandom(2) + self.header + (spelled or mix_case(question.wire))
         self.sock = Socket(nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
         if not SOCKET_TYPE & NONBLOCK:
             self.sock.setblocking(False)
@@ -1601,7 +1697,7 @@ class Sockets:
                 continue
             flight = query.question.flight
             try:
-                query.sock.send(query.wire)
+                query.sock.send(query.wire + query.opt)
             except OSError as error:
                 sent = sum(each.sent_at < NEVER for each in self.poller.queries.values())
                 if is_shortage(error) and sent:
@@ -1791,6 +1887,7 @@ class Question:
     asked_at = NEVER  # when its first query was about to be sent
     is_asked = False  # in the set under way
     exhausted: frozenset[Nameserver] = frozenset()  # by error replies, and not asked any more
+    cut_by: frozenset[Nameserver] = frozenset()  # to nothing, so that it is asked with EDNS
     failures: dict[tuple[Nameserver | str, Failure], int] = NOTHING
     last = 0, WRONG_CASE  # failure, as in Failures
 
@@ -1814,7 +1911,7 @@ class Question:
         self.failures = {**failures, key: failures.get(key, 0) + 1}
         if failure is not WRONG_CASE:
             self.last = next(SERIAL), failure
-        if self.error_replies(nameserver) >= MAX_ERROR_REPLIES:
+        if failure is TOO_LONG or self.error_replies(nameserver) >= MAX_ERROR_REPLIES:
             self.exhausted |= {nameserver}
 
     def error_replies(self, nameserver: Nameserver) -> int:
@@ -2162,7 +2259,11 @@ class Flight:
         if failing is not None and failing.replied(nameserver):
             log(logging.WARNING, 'nameserver %s answered %s: it is back', nameserver, question)
         if isinstance(found, Failure):
-            self.query_failed(query, found)
+            if found is TOO_LONG and not query.opt:
+                self.ask_with_edns(query)
+            else:
+                is_too_long = query.opt and found.is_error_reply()
+                self.query_failed(query, TOO_LONG if is_too_long else found)
             return
         if logger.isEnabledFor(logging.DEBUG):
             took = 1000 * (self.resolver.loop.time() - query.sent_at)
@@ -2176,6 +2277,26 @@ class Flight:
         self.has_answer = True
         self.finish(question, found)
 
+    def ask_with_edns(self, query: Query) -> None:
+        """Asks a nameserver once more that cut its reply to nothing (RFC 6891).
+
+        In no other query is an OPT record, which some nameservers and networks do not let pass.
+        """
+        question, nameserver = query.question, query.nameserver
+        log(
+            logging.DEBUG,
+            '%s: %s gave a truncated reply that holds no record, and is asked with EDNS',
+            question,
+            nameserver,
+        )
+        question.cut_by |= {nameserver}
+        for each in (*self.in_set, *self.late):  # which would be cut as well
+            if each.question is question and each.nameserver == nameserver:
+                self.close_query(each)
+        if self.state == 'asking':
+            self.unasked = [(question, nameserver, query.wire[HEADER.size :]), *self.unasked]
+            self.go_on()
+
     def query_failed(self, query: Query, failure: Failure) -> None:
         """Closes a query that came to nothing."""
         self.close_query(query)
@@ -2187,7 +2308,7 @@ class Flight:
         question.failed(nameserver, failure)
         if logger.isEnabledFor(logging.DEBUG):
             log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
-        if not issubclass(failure.error, TemporaryResolverError):
+        if failure.is_of_data():
             self.finish(question, Failures(question.failures, question.last))
 
     def count_silence(self, question: Question, until: float) -> None:
@@ -2283,16 +2404,6 @@ class Flight:
         self.unasked = []
 
 
-def log(level: int, text: str, *args: object) -> None:
-    """Logs from a callback of the loop. What a handler raises goes to the loop's own handler."""
-    try:
-        logger.log(level, text, *args)
-    except Exception as error:
-        asyncio.get_running_loop().call_exception_handler(
-            {'message': 'A logging handler raised', 'exception': error}
-        )
-
-
 # The look-ups above do without it: it serves code that reads replies by itself.
 async def recvfrom(
     loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int
@@ -2321,7 +2432,8 @@ async def recvfrom(
 
 
 GetHost = Callable[[bytes, TYPES], Awaitable[Any]]
-GetNameservers = Callable[[bytes], AsyncIterator[tuple[Any, ...]]]
+# The sets of a generator: a timeout in seconds, then IP address and port of each nameserver.
+GetNameservers = Callable[[bytes], AsyncGenerator[tuple[float, *tuple[tuple[Any, int], ...]], None]]
 TransformFqdn = Callable[[bytes], bytes]
 
 
@@ -2362,19 +2474,22 @@ def search_error(
 
     It is that of the last one that failed; else that of one that exists; else of the name as given.
     """
-    for fqdn, outcome in reversed(decided.items()):
-        if isinstance(outcome, Failures):
-            return outcome.error(fqdn, qtypes)
-    answer: Any = decided[as_given]
-    for each in decided.values():
-        if isinstance(each, Answer) and each.negative is NoRecords:
-            answer = each
-    what = 'does not exist' if answer.negative is NameDoesNotExist else 'has no such record'
-    others = ', '.join(name_to_text(fqdn) for fqdn in decided if fqdn != as_given)
-    nor = f'; also tried, by the search list: {others}' if others else ''
-    return answer.negative(  # type: ignore[no-any-return]
-        f'{describe(as_given, qtypes, answer.aliases)}: {what}: {answer.reason}{nor}'
-    )
+    fqdn, outcome = as_given, decided.get(as_given)
+    for each, other in decided.items():
+        if isinstance(other, Failures) or (
+            not isinstance(outcome, Failures) and other.negative is NoRecords
+        ):
+            fqdn, outcome = each, other
+    assert outcome  # the name as given is left out only after a failure
+    message = f'{describe(fqdn, qtypes, outcome.aliases)}: '
+    others = [
+        f'{name_to_text(each)} ({other.reason})' for each, other in decided.items() if each != fqdn
+    ]
+    tried = f'; also tried, by the search list: {", ".join(others)}' if others else ''
+    if isinstance(outcome, Failures):
+        return outcome.error(f'{message}{outcome.reason}{tried}')
+    what = 'does not exist' if outcome.negative is NameDoesNotExist else 'has no such record'
+    return (outcome.negative or NoRecords)(f'{message}{what}: {outcome.reason}{tried}')
 
 
 def merged(outcomes: dict[TYPES, Outcome], qtypes: Sequence[TYPES]) -> Answer | Failures | None:
@@ -2389,6 +2504,13 @@ def merged(outcomes: dict[TYPES, Outcome], qtypes: Sequence[TYPES]) -> Answer | 
             return None
         found = outcome if found is None else merge(found, outcome)
     return found  # type: ignore[no-any-return]
+
+
+def to_four(ip: Any) -> Any:
+    """Returns the IPv4 address that glibc takes for one of IPv6 where IPv4 alone is asked for."""
+    if ip.version == 4:
+        return ip
+    return ip.ipv4_mapped or (ipaddress.IPv4Address(LOOPBACK[A]) if ip.is_loopback else ip)
 
 
 def to_outcomes(found: dict[TYPES, tuple[Value, ...]]) -> dict[TYPES, Outcome]:
@@ -2412,12 +2534,14 @@ class LoopResolver:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        get_host: GetHost | None,
-        get_nameservers: GetNameservers | None,
-        transform_fqdn: TransformFqdn,
-        timeout: float | None,
-        max_sockets: int,
-        max_cache_size: int,
+        get_host: GetHost | None = None,
+        get_nameservers: GetNameservers | None = None,
+        transform_fqdn: TransformFqdn = mix_case,
+        timeout: float | None = None,
+        max_sockets: int = 256,
+        max_cache_size: int = 10_000,
+        stale_for: float = 0,
+        parse_conf: Callable[[Iterable[str]], ResolvConf] = parse_resolv_conf,
     ) -> None:
         self.loop = loop
         self.get_host = get_host
@@ -2425,12 +2549,13 @@ class LoopResolver:
         self.transform_fqdn = transform_fqdn
         self.timeout = timeout
         self.hosts = SystemFile(HOSTS, parse_hosts)
-        self.resolv_conf = SystemFile(RESOLV_CONF, parse_resolv_conf)
+        self.resolv_conf = SystemFile(RESOLV_CONF, parse_conf)
         self.conf = NO_SEARCH_LIST  # as it was read last
         # None: the nameservers are those of a hook.
         self.failing = FailingNameservers() if get_nameservers is None else None
         self.rotation = itertools.count()
-        self.cache = Cache(max_cache_size)
+        self.cache = Cache(max_cache_size, stale_for)
+        self.warn_of_stale_at = -math.inf
         self.sockets = Sockets(Poller(loop), max_sockets)
 
     def is_busy(self) -> bool:
@@ -2472,13 +2597,15 @@ class LoopResolver:
 
     def read_conf(self, now: float) -> ResolvConf:
         """Returns what resolv.conf says. Where it names others, what was known is forgotten."""
-        conf = self.resolv_conf.read(now)
-        if conf is not self.conf:
-            if self.conf is not NO_SEARCH_LIST and conf[:2] != self.conf[:2]:
+        before = self.conf
+        if before.reload and (conf := self.resolv_conf.read(now)) is not before:
+            self.conf = conf
+            for text in conf.unusual:
+                log(logging.WARNING, '%s: %s', RESOLV_CONF, text)
+            if before is not NO_SEARCH_LIST and conf[:2] != before[:2]:
                 self.cache.clear()
                 self.failing = FailingNameservers()
-            self.conf = conf
-        return conf
+        return self.conf
 
     def known(
         self, fqdn: bytes, qtypes: Sequence[TYPES], now: float, is_of_both: bool
@@ -2495,6 +2622,10 @@ class LoopResolver:
         outcomes: dict[TYPES, Outcome] = {}
         for qtype in qtypes:
             outcome = self.cache.find(fqdn, qtype, now)
+            if qtype == AAAA and self.conf.no_aaaa:
+                # Beside the other type it decides nothing.
+                missing = NoRecords if not is_of_both else NameDoesNotExist
+                outcome = Answer((), now, (), missing, NO_AAAA)
             # That a type is missing counts only beside the other one.
             if outcome is not None and (is_of_both or isinstance(outcome, Answer)):
                 outcomes[qtype] = outcome
@@ -2506,7 +2637,10 @@ class LoopResolver:
         """Returns what the hosts file has of a name; {} where there is a hook in its place."""
         if self.get_host is not None or fqdn not in (hosts := self.hosts.read(now)):
             return {}
-        ips = keep_valid(ipaddress.ip_address, dict.fromkeys(hosts[fqdn]))
+        ips = keep_valid(ipaddress.ip_address, hosts[fqdn])
+        if tuple(qtypes) == (A,):
+            ips = [to_four(ip) for ip in ips]
+        ips = list(dict.fromkeys(ips))
         return to_outcomes(
             {
                 qtype: tuple([to_value(ip, now) for ip in ips if ip.version == VERSIONS.get(qtype)])
@@ -2554,6 +2688,8 @@ class LoopResolver:
             outcomes = await self.find(caller, fqdn, qtypes, outcomes)
             while (outcome := merged(outcomes, qtypes)) is None:
                 await self.follow(caller, fqdn, outcomes)
+            if self.cache.stale_for:
+                self.cache.keep_stale(fqdn, outcomes)
             if outcome.records:
                 return outcome.records
             decided = decided or {}
@@ -2562,6 +2698,19 @@ class LoopResolver:
                 break
             outcomes = None
         raise search_error(decided, caller.as_given, qtypes)
+
+    def find_stale(
+        self, name: str, qtypes: tuple[TYPES, ...], error: TemporaryResolverError
+    ) -> tuple[Value, ...]:
+        """Returns the records that a name had before, to be given in place of an error."""
+        now = self.loop.time()
+        for fqdn in candidates(name, self.conf.search, self.conf.ndots)[1]:
+            if records := self.cache.find_stale(fqdn, qtypes, now):
+                if now >= self.warn_of_stale_at:
+                    self.warn_of_stale_at = now + FAILING_FOR
+                    log(logging.WARNING, '%s; what was true before is given (stale_for)', error)
+                return tuple(records)
+        return ()
 
     async def follow(self, caller: Caller, fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
         """Puts what the end of an alias has in place of the alias, for all types that have it."""
@@ -2649,6 +2798,7 @@ def Resolver(  # noqa: N802
     timeout: float | None = None,
     max_sockets: int = 256,
     max_cache_size: int = 10_000,
+    stale_for: float = 0,
 ) -> tuple[Resolve, Callable[[], None]]:
     """Returns two functions, `resolve` and `clear_cache`, with a cache of their own.
 
@@ -2669,32 +2819,36 @@ def Resolver(  # noqa: N802
     max_sockets: how many sockets, one for each query, are open at once in a loop. Further look-ups
         wait, first come, first served.
     max_cache_size: how many answers are cached; the least recently used goes first.
+    stale_for: seconds after its expiry for which an answer is still returned where a look-up would
+        raise TemporaryResolverError (RFC 8767). Its `expires_at` is in the past.
 
     Raises ValueError for a number that makes no sense, TypeError for a hook that is no function.
     """
-    if not isinstance(max_sockets, int) or max_sockets < 1 or max_cache_size < 0:
+    if not (
+        isinstance(max_sockets, int)
+        and max_sockets > 0
+        and isinstance(max_cache_size, int)
+        and max_cache_size >= 0
+    ):
         raise ValueError(
-            'max_sockets must be a whole number of at least 1 and max_cache_size at least 0, '
+            'max_sockets must be a whole number of at least 1, and max_cache_size of at least 0, '
             f'not {max_sockets!r} and {max_cache_size!r}'
         )
     if timeout is not None and get_nameservers is not None:
         raise ValueError('timeout is for resolv.conf: get_nameservers yields its own timeouts')
-    if timeout is not None and not 0 < timeout < math.inf:
+    if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
         raise ValueError(f'timeout must be a number of seconds above 0, not {timeout!r}')
+    if not (isinstance(stale_for, (int, float)) and 0 <= stale_for < math.inf):
+        raise ValueError(f'stale_for must be a number of seconds of at least 0, not {stale_for!r}')
     # A function stands for a hook that is not given.
     for hook in (get_host or mix_case, get_nameservers or mix_case, transform_fqdn):
         if not callable(hook):
             raise TypeError(
                 f'get_host, get_nameservers and transform_fqdn must be functions, not {hook!r}'
             )
-    in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
 
-    def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
-        for other, resolver in list(in_loop.items()):  # a copy: other threads may have loops
-            if not other.is_running() and not (resolver.is_busy() and not other.is_closed()):
-                in_loop.pop(other, None)
-                resolver.sockets.poller.leave_if_idle()
-        in_loop[loop] = resolver = LoopResolver(
+    def new(loop: asyncio.AbstractEventLoop) -> LoopResolver:
+        return LoopResolver(
             loop,
             get_host,
             get_nameservers,
@@ -2702,7 +2856,24 @@ def Resolver(  # noqa: N802
             timeout,
             max_sockets,
             max_cache_size,
+            stale_for,
         )
+
+    return in_each_loop(new)
+
+
+def in_each_loop(
+    new: Callable[[asyncio.AbstractEventLoop], LoopResolver],
+) -> tuple[Resolve, Callable[[], None]]:
+    """Returns `resolve` and `clear_cache` over a LoopResolver for each loop that they run in."""
+    in_loop: dict[asyncio.AbstractEventLoop, LoopResolver] = {}
+
+    def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
+        for other, resolver in list(in_loop.items()):  # a copy: other threads may have loops
+            if not other.is_running() and not (resolver.is_busy() and not other.is_closed()):
+                in_loop.pop(other, None)
+                resolver.sockets.poller.leave_if_idle()
+        in_loop[loop] = resolver = new(loop)
         return resolver
 
     async def resolve(name: str, qtype: Any) -> tuple[Any, ...]:
@@ -2733,6 +2904,10 @@ def Resolver(  # noqa: N802
         try:
             found = resolver.recall(name, qtypes, loop.time())
             return found if isinstance(found, tuple) else await resolver.resolve(found)
+        except TemporaryResolverError as error:
+            if records := resolver.find_stale(name, qtypes, error):
+                return records
+            raise
         except FileShortage as error:
             raise TemporaryResolverError(
                 f'{describe(to_fqdn(name), qtypes)}: {error}'
@@ -2774,9 +2949,9 @@ async def getaddrinfo(
 ) -> list[tuple[Any, ...]]:
     """Returns what `loop.getaddrinfo` returns, with the names looked up by `resolve`.
 
-    With `loop.getaddrinfo = functools.partial(getaddrinfo, resolve)`, all that connects on a loop
-    of asyncio uses it. The C library does what needs no look-up: no host, IP addresses in any
-    spelling, services, and the errors for a bad family, type, service or flag. It also differs:
+    By `install(resolve)`, all that connects on a loop uses it. The C library does what needs no
+    look-up: no host, IP addresses in any spelling, services, and the errors for a bad family, type,
+    service or flag. It also differs:
 
     - AI_ADDRCONFIG: a family of which this machine has no address but loopback's is not asked for,
       unless it has none of either. The C library may ignore the flag for names of the hosts file.
@@ -2795,10 +2970,14 @@ async def getaddrinfo(
     """
     name = host.decode('utf-8', 'replace') if isinstance(host, bytes) else host
     is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST
-    if not name or not is_asked or name[:1].isdigit() or ':' in name:
+    try:
+        text = to_printable(name) if name and isinstance(name, str) else name
+    except InvalidName as error:
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
+    if not text or not is_asked or text[:1].isdigit() or ':' in text:
         try:
             return socket.getaddrinfo(
-                name, port, family, type, proto, flags | socket.AI_NUMERICHOST
+                text, port, family, type, proto, flags | socket.AI_NUMERICHOST
             )
         except (UnicodeError, socket.gaierror) as error:
             code = error.errno if isinstance(error, OSError) else socket.EAI_NONAME
@@ -2836,6 +3015,16 @@ async def getaddrinfo(
     return infos
 
 
+def to_printable(name: str) -> str:
+    """Returns a name as it may be handed to the C library. Raises InvalidName.
+
+    CPython would cut it at a NUL, and take a time quadratic in its length to encode what is not
+    ASCII.
+    """
+    is_safe = len(name) <= MAX_NAME and name.isascii() and name.isprintable()
+    return name if is_safe else to_fqdn(name).decode()
+
+
 def to_infos(
     address: Any, entries: dict[TYPES, list[tuple[Any, ...]]]
 ) -> Iterable[tuple[Any, ...]]:
@@ -2853,7 +3042,7 @@ def to_infos(
             yield family, kind, protocol, '', (text, port, *rest)
 
 
-@functools.lru_cache(maxsize=1000)
+@functools.lru_cache(maxsize=1000, typed=True)
 def find_entries(
     qtype: TYPES, port: Any, family: int, kind: int, proto: int, flags: int
 ) -> list[tuple[Any, ...]]:
@@ -2891,6 +3080,64 @@ def has_route(address: str, scope: int, _: int) -> bool:
     return False
 
 
+def install(resolve: Resolve, loop: asyncio.AbstractEventLoop | None = None) -> None:
+    """Has a loop, by default the running one, find names by `resolve` when it connects.
+
+    Whatever calls `loop.getaddrinfo` gets the addresses of `resolve`, as do `create_connection` and
+    all that is built on it. On uvloop, whose `create_connection` never calls the method, that is
+    replaced too, by one that tries one address after the other. There, the C library still looks
+    up the names given to `create_datagram_endpoint`, `create_server`, `sock_connect` and
+    `local_addr`.
+
+    Raises RuntimeError where no loop is given and none runs.
+    """
+    loop = loop or asyncio.get_running_loop()
+    loop.getaddrinfo = functools.partial(getaddrinfo, resolve)  # type: ignore[method-assign]
+    if not isinstance(loop, asyncio.BaseEventLoop):
+        loop.create_connection = functools.partial(create_connection, loop)  # type: ignore[method-assign]
+
+
+async def create_connection(
+    loop: Any,
+    protocol_factory: Any,
+    host: Any = None,
+    port: Any = None,
+    *,
+    family: int = 0,
+    proto: int = 0,
+    flags: int = 0,
+    server_hostname: str | None = None,
+    **options: Any,
+) -> Any:
+    """Does what the loop's own method does, with names looked up by its `getaddrinfo`."""
+    import ssl
+
+    connect = functools.partial(type(loop).create_connection, loop, protocol_factory, **options)
+    if host is None:  # there is a socket, or an error to be raised
+        return await connect(
+            host, port, family=family, proto=proto, flags=flags, server_hostname=server_hostname
+        )
+    if options.get('ssl') and server_hostname is None:
+        server_hostname = host
+    errors: list[OSError] = []
+    infos = await loop.getaddrinfo(
+        host, port, family=family, type=socket.SOCK_STREAM, proto=proto, flags=flags
+    )
+    for kind, _, protocol, _, (ip, number, *rest) in infos:
+        text = f'{ip}%{rest[1]}' if rest and rest[1] else ip
+        try:
+            return await connect(
+                text, number, family=kind, proto=protocol, server_hostname=server_hostname
+            )
+        except (ssl.SSLError, ConnectionAbortedError):  # of TLS, with a peer that was reached
+            raise
+        except OSError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    raise OSError(f'Multiple exceptions: {", ".join(map(str, errors))}') from errors[-1]
+
+
 # --- Command --------------------------------------------------------------------------------------
 
 
@@ -2918,9 +3165,6 @@ EXIT_STATUS = """
 exit status: 0 when every name has a record, 1 when one does not exist, 2 for a usage error, an
 invalid name or a temporary error; of several the highest
 """
-MORE_THAN_A_NAME = (  # a URL; an address in brackets, maybe with a port; name and port
-    r'.*://(?:[^/]*@)?([^/:?#]+).*|\[(.+)\](?::\d+)?|([^:]+):\d+'
-)
 IP_AND_PORT = re.compile(r'(?:\[(.*)\]|([^:]*)|(.*))(?::([0-9]+))?', re.DOTALL)
 OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])
 
@@ -2954,7 +3198,8 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
         default=[],
         action='append',
         metavar='IP[:PORT]',
-        help='to ask instead of those of resolv.conf; [IP]:PORT for IPv6; again for more',
+        help='to ask in place of those of resolv.conf, whose search list and options are kept; '
+        '[IP]:PORT for IPv6; again for more',
     )
     parser.add_argument('--timeout', type=float, metavar='SECONDS', help='for each try (0.5)')
     parser.add_argument(
@@ -2984,8 +3229,6 @@ def check_name(name: str, is_one_of_several: bool) -> None:
     """Raises ValueError for what is often taken for a name, saying what to write."""
     if name.startswith('@'):
         raise ValueError(f'{name} is not a name: write --nameserver {name[1:]}')
-    if found := re.fullmatch(MORE_THAN_A_NAME, name):
-        raise ValueError(f'{name} is more than a name: write {next(filter(None, found.groups()))}')
     if name in OTHER_TYPES or (is_one_of_several and name.upper() in OTHER_TYPES):
         raise ValueError(
             f'{name} is not a type that can be asked for: write one of '
@@ -2995,6 +3238,12 @@ def check_name(name: str, is_one_of_several: bool) -> None:
 
 def parse_nameserver(word: str) -> Nameserver:
     *ips, port = IP_AND_PORT.fullmatch(word).groups()  # type: ignore[union-attr]
+    ip, _, end = word.rpartition(':')
+    if end == '53' and keep_valid(ipaddress.IPv6Address, [ip]):
+        raise ValueError(
+            f'--nameserver {word} may be meant in two ways: write [{ip}]:53 for the port, or '
+            f'[{word}] for the address'
+        )
     try:
         return to_nameserver(next(filter(None, ips), ''), int(port or 53))
     except ValueError as error:
@@ -3007,12 +3256,13 @@ def resolver_of(timeout: float | None, nameservers: Sequence[Nameserver]) -> Res
     """Returns the `resolve` of the command. Raises ValueError for a bad timeout."""
     resolve = Resolver(timeout=timeout)[0]
 
-    async def get_nameservers(_: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
-        for _round in range(ResolvConf().attempts):
-            for nameserver in nameservers:
-                yield timeout or ResolvConf().timeout, nameserver[1:]
+    def parse_conf(lines: Iterable[str]) -> ResolvConf:
+        return parse_resolv_conf(lines)._replace(nameservers=tuple(nameservers), unusual=())
 
-    return Resolver(get_nameservers=get_nameservers)[0] if nameservers else resolve
+    def new(loop: asyncio.AbstractEventLoop) -> LoopResolver:
+        return LoopResolver(loop, timeout=timeout, parse_conf=parse_conf)
+
+    return in_each_loop(new)[0] if nameservers else resolve
 
 
 async def print_records(options: Any) -> int:
@@ -3076,14 +3326,21 @@ def value_to_text(value: Value, qtype: int) -> str:
 
 
 def run() -> None:
-    """Runs the command, which a signal ends without a traceback."""
+    """Runs the command, which a signal or a full disk ends without a traceback."""
     import signal
 
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, 'SIGPIPE'):  # pragma: no branch (Windows has none)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    sys.exit(main())
+    try:
+        status = main()
+        print(end='', flush=True)
+    except OSError as error:  # of standard output, whose buffer must not be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f'The output cannot be written: {error}', file=sys.stderr)
+        status = 2
+    sys.exit(status)
 
 
 if __name__ == '__main__':

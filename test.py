@@ -1466,8 +1466,10 @@ class TestQuestionsAndAnswers:
         'rcode 15': (wire(rcode=15), m.ResponseCodeError, 'answered rcode 15'),
         'lame': (wire(flags=0), m.TemporaryResolverError, 'lame'),
         'referral': (wire(authority=['com. 9 IN NS a.example.'], flags=0), m.TemporaryResolverError, 'lame'),
-        'truncated': (wire(flags=dns.flags.TC | dns.flags.RA), m.TemporaryResolverError, 'truncated'),
-        'truncated, with an SOA': (wire(authority=[SOA], flags=dns.flags.TC | dns.flags.RA), m.TemporaryResolverError, 'truncated'),
+        'truncated': (wire(flags=dns.flags.TC | dns.flags.RA), m.AnswerTooLong, '1,232 octets'),
+        'truncated, with an SOA': (wire(authority=[SOA], flags=dns.flags.TC | dns.flags.RA), m.AnswerTooLong, '1,232 octets'),
+        'truncated within a record': (wire(A1, flags=dns.flags.TC)[:-1], m.AnswerTooLong, '1,232 octets'),
+        'truncated error': (wire(A1, rcode=2, flags=dns.flags.TC)[:-1], m.TemporaryResolverError, CANNOT_BE_READ),
         'address cut off': (wire(A1)[:-1], m.TemporaryResolverError, CANNOT_BE_READ + 'the record whose data end at octet 49 is cut off'),
         'SOA cut off': (wire(authority=[SOA], rcode=3)[:-1], m.TemporaryResolverError, CANNOT_BE_READ),
         'SERVFAIL with a record that is cut off': (wire(A1, rcode=2)[:-1], m.TemporaryResolverError, CANNOT_BE_READ),
@@ -1595,13 +1597,31 @@ class TestFiles:
         assert file.read(9) == ['three']
         assert len(parsed) == 4
 
-    async def test_file_with_no_reload_is_read_once(self, tmp_path):
-        path = tmp_path / 'resolv.conf'
-        path.write_text('options no-reload')
-        file = m.SystemFile(str(path), m.parse_resolv_conf)
-        assert not file.read(0).reload
-        path.write_text('options rotate')
-        assert not file.read(100).rotate
+    async def test_file_with_no_reload_is_read_once(self, nameserver):
+        one, two = nameserver(a('192.0.2.1', ttl=0)), nameserver(a('192.0.2.2', ttl=0), address='127.0.0.2')
+        ports = {server.at[0]: server.at for server in (one, two)}
+        resolve, _ = Resolver()
+        with redirected(lambda ip, _: ports[ip]):
+            for conf in ('nameserver 127.0.0.1\noptions no-reload', 'nameserver 127.0.0.2'):
+                with files(resolv_conf=conf):
+                    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+                await asyncio.sleep(5)
+
+    async def test_file_rewritten_within_a_tick_of_the_clock_of_its_file_system_is_read_again(self, tmp_path, monkeypatch):
+        path = tmp_path / 'hosts'
+        file = m.SystemFile(str(path), m.parse_hosts)
+        path.write_text('192.0.2.1 a\n')
+        stat, real, age = os.stat(path), os.stat, 0.0
+        with monkeypatch.context() as patched:  # each version has the size and the times of the first
+            patched.setattr(os, 'stat', lambda path_, **options: stat if path_ == str(path) else real(path_, **options))
+            patched.setattr(time, 'time', lambda: stat.st_mtime + age)
+            assert file.read(0) == {b'a': ['192.0.2.1']}
+            path.write_text('192.0.2.2 a\n')
+            assert file.read(1) == {b'a': ['192.0.2.1']}
+            age = 2.0
+            assert file.read(2) == {b'a': ['192.0.2.2']}
+            path.write_text('192.0.2.3 a\n')
+            assert file.read(9) == {b'a': ['192.0.2.2']}  # a change as late as this has another time
 
     @cases('make, expected', {
         'missing': (lambda path: None, {}),
@@ -1705,6 +1725,53 @@ class TestFiles:
             await asyncio.sleep(1)
             assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
 
+    @cases('conf, warnings', {
+        'plain': ('nameserver 127.0.0.1', []),
+        'missing': (None, ['it is missing or names no nameserver, so that 127.0.0.1 is asked']),
+        'empty': ('', ['it is missing or names no nameserver, so that 127.0.0.1 is asked']),
+        'port': ('nameserver 127.0.0.1#53', ["what is more than an IP address is ignored: 'nameserver 127.0.0.1#53'"]),
+        'comment': ('nameserver 127.0.0.1 # home', []),
+        'name': (
+            'nameserver 127.0.0.1\nnameserver ns.example\nnameserver\x1b[2J',
+            ["a line without an IP address is ignored: 'nameserver ns.example'"],
+        ),
+        'no address, and very long': (
+            'nameserver 127.0.0.1\nnameserver ' + 'x' * 1000,
+            [f"a line without an IP address is ignored: 'nameserver {'x' * 69}'"],
+        ),
+    })  # fmt: skip
+    async def test_unusual_resolv_conf_is_said_once(self, nameserver, caplog, conf, warnings):
+        server = nameserver(a('192.0.2.1', ttl=0))
+        with redirected(lambda ip, port: server.at if ip == '127.0.0.1' else (ip, port)), files(**{'resolv_conf': conf} if conf is not None else {}):
+            resolve, _ = Resolver()
+            for _ in range(3):
+                await resolve('www.example.com', TYPES.A)
+                await asyncio.sleep(2)
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+            ('WARNING', f'/etc/resolv.conf: {text}') for text in warnings
+        ]
+
+    async def test_file_that_is_read_again_since_it_changed_is_logged(self, nameserver, caplog, monkeypatch, tmp_path):
+        caplog.set_level(logging.INFO, logger='aiodnsresolver')
+        server, paths = nameserver(a('192.0.2.1', ttl=0)), {}
+        for name, text in {'HOSTS': '', 'RESOLV_CONF': 'nameserver 127.0.0.1\n'}.items():
+            paths[name] = tmp_path / name
+            paths[name].write_text(text)
+            monkeypatch.setattr(m, name, str(paths[name]))
+        resolve, _ = Resolver()
+        with redirected(lambda ip, port: server.at if ip == '127.0.0.1' else (ip, port)):
+            for change in ({}, {'HOSTS': '# nothing\n'}, {'HOSTS': '192.0.2.7 db\n'}, {'RESOLV_CONF': 'nameserver x\n'}):
+                for name, text in change.items():
+                    paths[name].write_text(text)
+                await asyncio.sleep(1)
+                await resolve('www.example.com', TYPES.A)
+        assert [(record.levelname, record.getMessage().replace(f'{tmp_path}/', '')) for record in caplog.records] == [
+            ('INFO', 'HOSTS has changed, and was read again'),
+            ('INFO', 'RESOLV_CONF has changed, and was read again'),
+            ('WARNING', "RESOLV_CONF: a line without an IP address is ignored: 'nameserver x'"),
+            ('WARNING', 'RESOLV_CONF: it is missing or names no nameserver, so that 127.0.0.1 is asked'),
+        ]
+
     async def test_missing_files_mean_the_nameserver_of_this_machine(self, nameserver):
         server = nameserver(zone({'db': '192.0.2.1'}))
         with system(server) as resolve, files():
@@ -1739,8 +1806,8 @@ class TestResolvConf:
         'useless searches after one': (['search a.example\n', 'search\n', 'search a..b\n', 'domain'], {'search': (b'a.example',)}),
         'search of the root': (['search a.example\n', 'search .\n'], {'search': ()}),
         'all options': (
-            ['options ndots:5 timeout:3 attempts:2 rotate no-reload randomize-case:0\n'],
-            {'ndots': 5, 'timeout': 3, 'attempts': 2, 'rotate': True, 'reload': False, 'randomize_case': False},
+            ['options ndots:5 timeout:3 attempts:2 rotate no-reload randomize-case:0 no-aaaa\n'],
+            {'ndots': 5, 'timeout': 3, 'attempts': 2, 'rotate': True, 'reload': False, 'randomize_case': False, 'no_aaaa': True},
         ),
         'out of bounds': (['options ndots:99 timeout:0\n', 'options attempts:99\n'], {'ndots': 15, 'timeout': 1, 'attempts': 5}),
         'out of the other bounds': (['options timeout:99 attempts:0 ndots:0'], {'timeout': 30, 'attempts': 1, 'ndots': 0}),
@@ -1751,10 +1818,10 @@ class TestResolvConf:
     def test_lines_are_parsed(self, lines, expected):
         conf = m.parse_resolv_conf(lines)
         nameservers = list(map(str, conf.nameservers))
-        assert conf._replace(nameservers=nameservers) == m.ResolvConf(**{'nameservers': ['127.0.0.1:53']} | expected)
+        assert conf._replace(nameservers=nameservers, unusual=()) == m.ResolvConf(**{'nameservers': ['127.0.0.1:53']} | expected)
 
     def test_empty_file_gives_the_defaults(self):
-        assert m.parse_resolv_conf([]) == ((m.to_nameserver('127.0.0.1', 53),), (), 1, 0.5, 5, False, True, True)
+        assert m.parse_resolv_conf([])[:-1] == ((m.to_nameserver('127.0.0.1', 53),), (), 1, 0.5, 5, False, True, True, False)
 
     def test_scope_id_becomes_the_number_of_an_interface(self):  # since connect ignores one in the text
         loopback = socket.if_nametoindex('lo')
@@ -1822,6 +1889,41 @@ class TestResolvConf:
             ['n2.example', 'n5.example'],
         ]
 
+    @cases('qtype, found', {'A': (TYPES.A, '192.0.2.1'), 'both': (BOTH, '192.0.2.1'), 'AAAA first': (BOTH[::-1], '192.0.2.1')})
+    async def test_no_aaaa_asks_for_a_alone(self, nameserver, qtype, found):
+        server = nameserver(zone({'www.example.com': by(A=alias('b.example'), AAAA=six), 'b.example': by(A=four, AAAA=six)}))
+        with system(server, options='no-aaaa') as resolve:
+            for _ in range(2):
+                assert texts(await resolve('www.example.com', qtype)) == [found]
+        assert server.types == [1, 1]
+
+    @cases('given, qtype, error, says', {
+        'AAAA': (six, TYPES.AAAA, m.NoRecords, 'www.example.com AAAA: has no such record: resolv.conf says no-aaaa'),
+        'both, NXDOMAIN': (nxdomain, BOTH, m.NameDoesNotExist, 'www.example.com A, AAAA: does not exist: 127.0.0.1:'),
+        'both, NXDOMAIN, AAAA first': (nxdomain, BOTH[::-1], m.NameDoesNotExist, 'www.example.com AAAA, A: does not exist: 127.0.0.1:'),
+        'both, NODATA': (nodata, BOTH, m.NoRecords, 'www.example.com A, AAAA: has no such record: 127.0.0.1:'),
+        'both, NODATA, AAAA first': (nodata, BOTH[::-1], m.NoRecords, 'www.example.com AAAA, A: has no such record: 127.0.0.1:'),
+        'both, SERVFAIL': (servfail, BOTH, m.ResponseCodeError, 'www.example.com A, AAAA: 127.0.0.1:'),
+        'both, silence': (silence, BOTH, m.ResolverTimeout, 'www.example.com A, AAAA: 127.0.0.1:'),
+    })  # fmt: skip
+    async def test_error_with_no_aaaa_is_that_of_a(self, nameserver, given, qtype, error, says):
+        server = nameserver(given)
+        with system(server, options='no-aaaa') as resolve:
+            with pytest.raises(error, match='^' + re.escape(says)) as caught:
+                await resolve('www.example.com', qtype)
+        assert type(caught.value) is error
+        assert set(server.types) <= {1}
+
+    async def test_no_aaaa_does_not_concern_the_hosts_file(self, nameserver):
+        with system(nameserver(nxdomain), options='no-aaaa', hosts='2001:db8::1 db') as resolve:
+            for qtype in (TYPES.AAAA, BOTH):
+                assert texts(await resolve('db', qtype)) == ['2001:db8::1']
+
+    async def test_search_goes_on_with_no_aaaa(self, nameserver):
+        server = nameserver(zone({'db.b.example': by(A=four, AAAA=six), 'db.a.example': by(A=nodata, AAAA=six)}))
+        with system(server, options='no-aaaa', search='a.example b.example') as resolve:
+            assert texts(await resolve('db', BOTH)) == ['192.0.2.1']
+
     @cases('transform, sent', {'mixing': (mix_case, 'www.example.com'), 'own function': (bytes.upper, 'WWW.EXAMPLE.COM')})
     async def test_randomize_case_0_turns_off_the_mixing_alone(self, nameserver, transform, sent):
         server = nameserver(a('192.0.2.1'))
@@ -1870,6 +1972,20 @@ class TestHosts:
             assert texts(await resolve('a', TYPES.AAAA)) == ['fe80::1%lo', '2001:db8::1']
             with pytest.raises(m.NoRecords):
                 await resolve('a', TYPES.TXT)
+
+    @cases('hosts, four, six, both', {  # as glibc 2.36 has them
+        'mapped': ('::ffff:10.0.0.15 db', '10.0.0.15', '::ffff:a00:f', '::ffff:a00:f'),
+        'mapped, and an address': ('::ffff:10.0.0.15 db\n10.0.0.17 db', '10.0.0.15 10.0.0.17', '::ffff:a00:f', '10.0.0.17 ::ffff:a00:f'),
+        'mapped, and the same': ('::ffff:10.0.0.15 db\n10.0.0.15 db', '10.0.0.15', '::ffff:a00:f', '10.0.0.15 ::ffff:a00:f'),
+        'mapped, and IPv6': ('::ffff:10.0.0.15 db\n2001:db8::1 db', '10.0.0.15', '::ffff:a00:f 2001:db8::1', '::ffff:a00:f 2001:db8::1'),
+        'mapped loopback': ('::ffff:127.0.0.2 db', '127.0.0.2', '::ffff:7f00:2', '::ffff:7f00:2'),
+        'loopback': ('::1 db', '127.0.0.1', '::1', '::1'),
+    })  # fmt: skip
+    async def test_addresses_of_ipv6_that_stand_for_ipv4_are_as_the_c_library_has_them(self, hosts, four, six, both):
+        with files(hosts=hosts):
+            resolve, _ = Resolver(get_nameservers=Sets())
+            for qtype, expected in ((TYPES.A, four), (TYPES.AAAA, six), (BOTH, both)):
+                assert list(map(ipaddress.ip_address, texts(await resolve('db', qtype)))) == list(map(ipaddress.ip_address, expected.split()))
 
     async def test_name_as_given_is_found_before_anything_is_sent(self, nameserver):
         server = nameserver(zone({'db.a.example': '192.0.2.1'}))
@@ -1967,7 +2083,7 @@ class TestFailingNameservers:
                 await resolve(f'n{i}.example', TYPES.A)
         assert (now(), caplog.messages) == (1000, [])
 
-    @pytest.mark.parametrize('error', [servfail, formerr, lame, truncated_and_empty])
+    @pytest.mark.parametrize('error', [servfail, formerr, lame])
     async def test_nameserver_back_with_an_error_reply_is_back(self, nameserver, error):
         one, two = nameserver(silence, silence, error), nameserver(a('192.0.2.2'), address='127.0.0.2')
         with system(one, two) as resolve:
@@ -1977,7 +2093,7 @@ class TestFailingNameservers:
                 await resolve(f'{name}.example', TYPES.A)
         assert one.names[2:] == ['n0.example', 'n1.example']
 
-    @pytest.mark.parametrize('error', [servfail, refused, formerr, notimp, lame, truncated_and_empty])
+    @pytest.mark.parametrize('error', [servfail, refused, formerr, notimp, lame])
     async def test_nameserver_with_error_replies_is_asked_first_each_time(self, nameserver, caplog, error):
         one, two = nameserver(error), nameserver(a('192.0.2.2'), address='127.0.0.2')
         with system(one, two) as resolve:
@@ -2009,7 +2125,7 @@ class TestFailingNameservers:
     async def test_nameserver_with_error_replies_is_asked_twice(self, nameserver, given, count):
         servers = [nameserver(given, address=f'127.0.0.{i + 1}') for i in range(count)]
         with system(*servers) as resolve:
-            with pytest.raises(m.TemporaryResolverError, match=r'\(2 times\)'):
+            with pytest.raises(m.ResolverError, match=r'127.0.0.1:\d+ (answered|is|has) ' if given is truncated_and_empty else r'\(2 times\)'):
                 await resolve('www.example.com', TYPES.A)
         assert [len(server.queries) for server in servers] == [2] * count
 
@@ -3015,7 +3131,7 @@ class TestSlowNameservers:
 SAYS = {
     'closed': 'refused: nothing listens there',
     'lame': 'is neither authoritative nor recursive (lame)',
-    'truncated': 'gave a truncated reply that holds no record',
+    'too long': 'has an answer that does not fit in 1,232 octets of UDP',
 }
 IGNORED = (
     'gave a reply that was ignored, since it does not keep the case of the letters in the query: if it never does, turn the mixing of the '
@@ -3029,7 +3145,7 @@ FAILING = {  # replies, seconds until it is out, queries it gets until then
     'FORMERR': ([formerr], 0, 1),
     'NOTIMP': ([notimp], 0, 1),
     'lame': ([lame], 0, 1),
-    'truncated and empty': ([truncated_and_empty], 0, 1),
+    'truncated and empty': ([truncated_and_empty], 0, 2),
     'wrong case': ([wrong_case], 1, 1),
     'dies': ([dies], 1, 1),
     'late': ([after(1.5, a('192.0.2.66'))], 1, 1),
@@ -3106,7 +3222,7 @@ class TestLookUps:
         'FORMERR': ([formerr], 'answered FORMERR', m.ResponseCodeError, 0),
         'NOTIMP': ([notimp], 'answered NOTIMP', m.ResponseCodeError, 0),
         'lame': ([lame], SAYS['lame'], m.TemporaryResolverError, 0),
-        'truncated and empty': ([truncated_and_empty], SAYS['truncated'], m.TemporaryResolverError, 0),
+        'truncated and empty': ([truncated_and_empty], SAYS['too long'], m.AnswerTooLong, 0),
         'closed': ([], SAYS['closed'], m.NameserverRefused, 0),
     })  # fmt: skip
     async def test_useless_nameserver_is_in_the_error(self, resolving, replies, did, error, seconds):
@@ -3131,7 +3247,7 @@ class TestLookUps:
         assert texts(await asking(*[(1, good.at), (1, other.at)] * 2)('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert (now(), len(good.queries), other.queries) == (1000, 1, [])
 
-    @cases('replies, queries', {name: (replies, queries) for name, (replies, _, queries) in FAILING.items()})
+    @cases('replies, queries', {name: (replies, min(queries, 1)) for name, (replies, _, queries) in FAILING.items()})
     async def test_failing_nameserver_beside_a_good_one_costs_nothing(self, nameserver, replies, queries):
         bad, good = nameserver(*replies), nameserver(a('192.0.2.1'), address='127.0.0.2')
         assert texts(await asking((1, bad.at, good.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
@@ -3146,7 +3262,7 @@ class TestLookUps:
         'NOTIMP': ([notimp], '{0} answered NOTIMP (2 times); {1} answered NOTIMP (2 times)', 1000, 2),
         'lame': ([lame], f'{{0}} {SAYS["lame"]} (2 times); {{1}} {SAYS["lame"]} (2 times)', 1000, 2),
         'truncated and empty': (
-            [truncated_and_empty], f'{{0}} {SAYS["truncated"]} (2 times); {{1}} {SAYS["truncated"]} (2 times)', 1000, 2,
+            [truncated_and_empty], f'{{0}} {SAYS["too long"]} (2 times); {{1}} {SAYS["too long"]} (2 times)', 1000, 3,
         ),
         'wrong case': (
             [wrong_case],
@@ -3160,7 +3276,7 @@ class TestLookUps:
     })  # fmt: skip
     async def test_failing_nameservers_alone_are_in_the_error(self, nameserver, replies, says, ends_at, queries):
         servers = [nameserver(*replies), nameserver(*replies, address='127.0.0.3')]
-        with pytest.raises(m.TemporaryResolverError) as caught:
+        with pytest.raises(m.ResolverError) as caught:
             await asking(*[(1, server.at) for server in servers] * 2)('www.example.com', TYPES.A)
         assert str(caught.value) == f'www.example.com A: {says.format(*[server.text for server in servers])}'
         assert (now(), *[len(server.queries) for server in servers]) == (ends_at, queries, queries)
@@ -3481,6 +3597,116 @@ class TestArrivedReplies:
         other.send(None)  # it is to have the socket at the end of this step
         assert texts(await waiting) == ['192.0.2.1']
         other.close()
+
+
+def with_edns(query):
+    return query.edns == 0
+
+
+def cut(then, reply=truncated_and_empty):
+    """A reply that is cut to nothing where the query has no OPT record."""
+    return lambda query: (then if with_edns(query) else reply)(query)
+
+
+class TestCutReplies:
+    """Replies that hold no record, since it did not fit: the nameserver is asked once more, with EDNS (RFC 6891)."""
+
+    @by_file_and_hook
+    @cases('reply', {
+        'empty': truncated_and_empty,
+        'with an SOA': reply(authority=[SOA], flags=dns.flags.TC),
+        'within a record': edited(lambda data: bytes(data[:2]) + b'\x82' + bytes(data[3:-1])),
+        'with counts alone': edited(lambda data: bytes(data[:2]) + b'\x82' + bytes(data[3:-16])),
+    })  # fmt: skip
+    async def test_nameserver_is_asked_once_more_with_edns(self, nameserver, resolver, reply):
+        server = nameserver(cut(a(*BIG), reply))
+        with resolver(server) as resolve:
+            assert texts(await resolve('www.example.com', TYPES.A)) == BIG
+            assert now() == 1000
+            await resolve('www.example.com', TYPES.A)
+            plain, again = [dns.message.from_wire(query.wire) for query in server.queries]
+            assert (plain.edns, again.edns, again.payload, again.ednsflags, again.options) == (-1, 0, 1232, 0, ())
+            assert (again.question, again.flags, len({query.address for query in server.queries})) == (plain.question, plain.flags, 2)
+            server.replies[:] = [a('192.0.2.1')]
+            await resolve('other.example', TYPES.A)  # no other query has an OPT record
+        assert dns.message.from_wire(server.queries[2].wire).edns == -1
+
+    async def test_reply_that_holds_a_part_is_used(self, resolving):
+        server, resolve = resolving(reply('? 20 IN A 192.0.2.1', flags=dns.flags.TC))
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert len(server.queries) == 1
+
+    async def test_each_type_is_asked_for_itself(self, resolving):
+        server, resolve = resolving(by(A=cut(a('192.0.2.1')), AAAA=cut(a('2001:db8::1'))))
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1', '2001:db8::1']
+        assert sorted(server.types) == [1, 1, 28, 28]
+
+    async def test_alias_in_a_cut_reply_is_asked_for(self, resolving):
+        cut_alias = reply('? 20 IN CNAME b.example.', flags=dns.flags.TC)
+        server, resolve = resolving(zone({'www.example.com': cut_alias, 'b.example': cut(a(*BIG))}))
+        assert texts(await resolve('www.example.com', TYPES.A)) == BIG
+        assert server.names == ['www.example.com', 'b.example', 'b.example']
+
+    @cases('answered', {
+        'FORMERR': formerr, 'SERVFAIL': servfail, 'REFUSED': refused, 'NOTIMP': notimp, 'lame': lame, 'cut again': truncated_and_empty,
+        'unreadable': edited(lambda data: bytes(data[:-12])),  # of which eleven are the OPT record
+    })  # fmt: skip
+    async def test_nameserver_that_cannot_do_better_is_out(self, nameserver, answered):
+        one, two = nameserver(cut(answered)), nameserver(nxdomain, a('192.0.2.1'), address='127.0.0.2')
+        with system(one, two) as resolve:
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve('x.example', TYPES.A)
+            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+            two.replies[:] = [cut(answered)]
+            with pytest.raises(m.AnswerTooLong) as caught:
+                await resolve('www.example', TYPES.A)
+        assert str(caught.value) == 'www.example A: ' + '; '.join(f'{server.text} {SAYS["too long"]}' for server in (one, two))
+        assert not isinstance(caught.value, m.TemporaryResolverError)
+        assert (now(), len(one.queries), len(two.queries)) == (1000, 6, 4)
+
+    async def test_it_ends_the_search_since_the_name_exists(self, nameserver):
+        server = nameserver(zone({'db.a.example': truncated_and_empty, 'db.b.example': '192.0.2.66'}))
+        with system(server, search='a.example b.example') as resolve:
+            with pytest.raises(m.AnswerTooLong, match='^db.a.example A: '):
+                await resolve('db', TYPES.A)
+
+    async def test_lost_reply_is_asked_for_again_with_edns(self, resolving):
+        server, resolve = resolving(truncated_and_empty, silence, cut(a('192.0.2.1')))
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert [dns.message.from_wire(query.wire).edns for query in server.queries] == [-1, 0, 0]
+        assert now() == 1000.5
+
+    async def test_query_beside_it_is_given_up(self, resolving):
+        late = first_of(after(0.7, truncated_and_empty), after(9, a('192.0.2.66')), a('192.0.2.1'))
+        server, resolve = resolving(late)
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert [dns.message.from_wire(query.wire).edns for query in server.queries] == [-1, -1, 0]
+        assert now() == pytest.approx(1000.7)
+
+    async def test_late_cut_reply_while_a_hook_is_awaited_counts_for_the_next_set(self, nameserver):
+        server = nameserver(after(0.7, truncated_and_empty), cut(a('192.0.2.1'), servfail))
+        assert texts(await asking((0.5, server.at), 1, (0.5, server.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert now() == 1001.5
+
+    @pytest.mark.parametrize('max_sockets', [1, 2])
+    async def test_it_needs_no_further_socket(self, nameserver, max_sockets):
+        server = nameserver(cut(a('192.0.2.1')))
+        resolve, _ = resolver_for(server, max_sockets=max_sockets)
+        found = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(5)))
+        assert (list(map(texts, found)), now()) == ([['192.0.2.1']] * 5, 1000)
+
+    async def test_it_is_a_reply_so_that_the_nameserver_is_not_silent(self, nameserver, caplog):
+        server, other = nameserver(cut(silence)), nameserver(after(0.1, a('192.0.2.1')), address='127.0.0.2')
+        with system(server, other) as resolve:
+            await resolve('a.example', TYPES.A)
+            server.replies[:] = [nxdomain]
+            with pytest.raises(m.NameDoesNotExist):
+                await resolve('b.example', TYPES.A)
+        assert caplog.messages == []
+
+    async def test_getaddrinfo_gives_it_as_a_failure_for_good(self, resolving):
+        _, resolve = resolving(truncated_and_empty)
+        assert (await error_of_getaddrinfo(resolve, 'www.example.com', 80)).errno == socket.EAI_FAIL
 
 
 class TestArguments:
@@ -4074,13 +4300,13 @@ class TestSearchList:
             with pytest.raises(m.NoRecords) as caught:
                 await resolve('db', TYPES.A)
         assert str(caught.value) == (
-            f'db A: has no such record: {server.text} answered with no such record; '
-            'also tried, by the search list: db.a.example, db.b.example'
+            f'db A: has no such record: {server.text} answered with no such record; also tried, by the search list: '
+            f'db.a.example ({server.text} answered NXDOMAIN), db.b.example ({server.text} answered NXDOMAIN)'
         )
 
     @cases('qtype', {'A': TYPES.A, 'both families': BOTH})
     @cases('error', {
-        'SERVFAIL': servfail, 'REFUSED': refused, 'FORMERR': formerr, 'NOTIMP': notimp, 'lame': lame, 'truncated': truncated_and_empty,
+        'SERVFAIL': servfail, 'REFUSED': refused, 'FORMERR': formerr, 'NOTIMP': notimp, 'lame': lame,
         'unreadable': edited(lambda data: bytes(data[:-1])), 'in another case, too': first_then(wrong_case, servfail),
     })  # fmt: skip
     async def test_next_candidate_is_tried_after_errors_of_all_nameservers(self, nameserver, error, qtype):
@@ -4113,11 +4339,18 @@ class TestSearchList:
                 await resolve('db', TYPES.A)
 
     @cases('replies, error, says', {
-        'errors, then NXDOMAIN': ([servfail, nxdomain, nxdomain], m.ResponseCodeError, 'db.a.example A: .*SERVFAIL'),
+        'errors, then NXDOMAIN': (
+            [servfail, nxdomain, nxdomain], m.ResponseCodeError,
+            r'db.a.example A: \S+ answered SERVFAIL \(2 times\); also tried, by the search list: db.b.example \(\S+ answered NXDOMAIN\), db \(.*\)$',
+        ),
+        'two candidates with errors': (
+            [servfail, refused, nxdomain], m.ResponseCodeError,
+            r'db.b.example A: \S+ answered REFUSED \(2 times\); also tried, by the search list: db.a.example \(\S+ answered SERVFAIL \(2 times\)\), db ',
+        ),
         'NXDOMAIN, then errors': ([nxdomain, servfail, nxdomain], m.ResponseCodeError, 'db.b.example A: .*SERVFAIL'),
         'NODATA, then errors': ([nodata, nxdomain, servfail], m.ResponseCodeError, 'db A: .*SERVFAIL'),
-        'NODATA, then NXDOMAIN': ([nodata, nxdomain, nxdomain], m.NoRecords, 'db A: has no such record'),
-        'NXDOMAIN, then NODATA': ([nxdomain, nodata, nxdomain], m.NoRecords, 'db A: has no such record'),
+        'NODATA, then NXDOMAIN': ([nodata, nxdomain, nxdomain], m.NoRecords, 'db.a.example A: has no such record'),
+        'NXDOMAIN, then NODATA': ([nxdomain, nodata, nxdomain], m.NoRecords, 'db.b.example A: has no such record'),
         'NXDOMAIN to all': ([nxdomain, nxdomain, nxdomain], m.NameDoesNotExist, 'db A: does not exist'),
     })  # fmt: skip
     async def test_error_is_temporary_if_one_was_and_else_says_whether_a_candidate_exists(self, nameserver, replies, error, says):
@@ -4144,7 +4377,7 @@ class TestSearchList:
             m.Failures({(at, timed_out): 1, (at, servfail_): 1}, (6, servfail_)),
         )
         for merged in often.merged_with(seldom), seldom.merged_with(often):
-            error = merged.error(b'db', BOTH)
+            error = merged.error(merged.reason)
             assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(error)
             assert isinstance(error, m.ResolverTimeout)  # the last that happened
 
@@ -5248,6 +5481,7 @@ class TestLogging:
             first_then(wrong_case, servfail),
             edited(lambda data: bytes(data[:-1])),
             truncated_and_empty,
+            servfail,
             long_alias,
         )
         server = nameserver(*replies, after(0.0032, a('192.0.2.1', '192.0.2.2')), nxdomain, reply('? 5 IN TXT "some"'), nodata)
@@ -5264,7 +5498,8 @@ class TestLogging:
                 f'www.example.com A: {server.text} answered SERVFAIL',
                 f'www.example.com A: {server.text} answered SERVFAIL',
                 f'www.example.com A: {server.text} gave a reply that cannot be read: the record whose data end at octet 49 is cut off',
-                f'www.example.com A: {server.text} gave a truncated reply that holds no record',
+                f'www.example.com A: {server.text} gave a truncated reply that holds no record, and is asked with EDNS',
+                f'www.example.com A: {server.text} {SAYS["too long"]}',
                 f'www.example.com A: {server.text} answered with the alias b.example, TTL 30, in 0.0 ms',
                 f'b.example A: {server.text} answered 192.0.2.1, 192.0.2.2, TTL 20, in 3.2 ms',
                 f'closed.example AAAA: {closed.text} refused: nothing listens there',
@@ -5702,7 +5937,7 @@ import types
 import aiodnsresolver as m
 if os.fork():
     os.wait()
-question = types.SimpleNamespace(wire=m.pack_name(b'www.some-longer-name.example.com') + bytes((0, 1, 0, 1)))
+question = types.SimpleNamespace(wire=m.pack_name(b'www.some-longer-name.example.com') + bytes((0, 1, 0, 1)), cut_by=())
 poller = types.SimpleNamespace(watch=lambda *_: None)
 print(m.Query(poller, question, m.to_nameserver('127.0.0.1', 53), b'').wire.hex())
 """
@@ -7265,8 +7500,9 @@ class TestCommand:
         'one family of two': ('only4.zone.example', 0, r'\d+\tA\tonly4.zone.example\t192.0.2.4\n', ''),
         'no record': ('only4.zone.example AAAA', 1, '', r'only4.zone.example AAAA: has no such record: .*\n'),
         'no name': ('nothing.zone.example', 1, '', r'nothing.zone.example A, AAAA: does not exist: .*\n'),
-        'refused': ('elsewhere.example A', 2, '', r'elsewhere.example A: .* answered REFUSED \(5 times\)\n'),
+        'refused': ('elsewhere.example A', 2, '', r'elsewhere.example A: .* answered REFUSED \(2 times\)\n'),
         'bad name': ('a..b', 2, '', r"'a..b' is not a valid name: it has an empty label\n"),
+        'URL': ('http://www.example.com/', 2, '', r"'http://www.example.com/' is not a valid name: it is more than a name: write www.example.com\n"),
         'IPv4 address': ('127.0.0.1 A', 0, r'-\tA\t127.0.0.1\t127.0.0.1\n', ''),
         'IPv6 address': ('::1', 0, r'-\tAAAA\t::1\t::1\n', ''),
         'text with odd octets': (
@@ -7315,9 +7551,6 @@ class TestCommand:
         'option alone': ('-4', 'NAME'),
         'other type alone': ('MX', 'write one of A, CNAME, TXT, AAAA, or MX. with a final dot if it is a name'),
         'other type': ('example.com mx', 'mx is not a type that can be asked for: write one of A, CNAME, TXT, AAAA'),
-        'URL': ('http://me@www.example.com:80/a:b', 'is more than a name: write www.example.com'),
-        'name and port': ('example.com:80', 'example.com:80 is more than a name: write example.com'),
-        'address and port': ('[::1]:80', '[::1]:80 is more than a name: write ::1'),
         'option cut short': ('x --time 1', '--time'),
         'timeout that is no number': ('x --timeout soon', "invalid float value: 'soon'"),
         'timeout of nothing': ('x --timeout 0', 'timeout must be a number of seconds above 0, not 0.0'),
@@ -7325,6 +7558,7 @@ class TestCommand:
         'port 0': ('x --nameserver 127.0.0.1:0', '0 is not a valid port'),
         'port that is no number': ('x --nameserver 127.0.0.1:x', "'127.0.0.1:x' is not IP"),
         'port of IPv6 that is no number': ('x --nameserver [::1]:x', 'is not IP'),
+        'IPv6 and port without brackets': ('x --nameserver ::1:53', 'write [::1]:53 for the port, or [::1:53] for the address'),
     })  # fmt: skip
     def test_wrong_call_is_told_with_status_2(self, capsys, args, says):
         with pytest.raises(SystemExit) as caught:
@@ -7337,6 +7571,8 @@ class TestCommand:
         'IPv4 and port': ('192.0.2.1:5353', ('192.0.2.1', 5353)),
         'IPv6': ('2001:db8::1', ('2001:db8::1', 53)),
         'IPv6 in brackets': ('[2001:db8::1]', ('2001:db8::1', 53)),
+        'IPv6 that ends in 53': ('2001:db8::53', ('2001:db8::53', 53)),
+        'IPv6 that ends in 1:53': ('[2001:db8::1:53]', ('2001:db8::1:53', 53)),
         'IPv6 and port': ('[2001:db8::1]:5353', ('2001:db8::1', 5353)),
     })  # fmt: skip
     def test_nameserver_is_parsed(self, word, expected):
@@ -7375,16 +7611,22 @@ class TestCommand:
 
     @pytest.mark.parametrize(('word', 'seconds'), [('0.5', 0.5), ('7', 7)])
     def test_timeout_is_for_each_try(self, word, seconds):
-        async def all_of(given):
-            return [one async for one in given]
-
-        with unittest.mock.patch.object(m, 'Resolver') as made:
-            m.parse_arguments(['name', f'--timeout={word}'])
-            made.assert_called_once_with(timeout=seconds)
         for options, timeout in (([f'--timeout={word}'], seconds), ([], 0.5)):
-            with unittest.mock.patch.object(m, 'Resolver') as made:
-                m.parse_arguments(['name', '--nameserver=127.0.0.1:9', *options])
-            assert run(all_of(made.call_args.kwargs['get_nameservers'](b'name'))) == [(timeout, ('127.0.0.1', 9))] * 5
+            for nameserver in ([], ['--nameserver=127.0.0.1:9']):
+                with files(resolv_conf='nameserver 192.0.2.53\nsearch a.example'), unittest.mock.patch.object(m, 'Flight') as made:
+                    made.side_effect = ZeroDivisionError
+                    parsed = m.parse_arguments(['name', *nameserver, *options])
+                    with pytest.raises(ZeroDivisionError):
+                        run(parsed.resolve('name', TYPES.A))
+                resolver, fqdn, *_ = made.call_args.args
+                assert (fqdn, resolver.plan().timeout) == (b'name.a.example', timeout)
+                assert list(map(str, resolver.plan().nameservers)) == ['127.0.0.1:9' if nameserver else '192.0.2.53:53']
+
+    def test_output_that_cannot_be_written_has_status_2(self):
+        call = [sys.executable, '-m', 'aiodnsresolver', 'localhost', 'A']
+        with open('/dev/full', 'w') as full:
+            done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, cwd=HERE, timeout=30, text=True)
+        assert (done.returncode, done.stderr) == (2, 'The output cannot be written: [Errno 28] No space left on device\n')
 
     def test_version_is_printed(self, capsys):
         with pytest.raises(SystemExit):
