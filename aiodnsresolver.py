@@ -2824,22 +2824,15 @@ def Resolver(  # noqa: N802
 
     Raises ValueError for a number that makes no sense, TypeError for a hook that is no function.
     """
-    if not (
-        isinstance(max_sockets, int)
-        and max_sockets > 0
-        and isinstance(max_cache_size, int)
-        and max_cache_size >= 0
-    ):
-        raise ValueError(
-            'max_sockets must be a whole number of at least 1, and max_cache_size of at least 0, '
-            f'not {max_sockets!r} and {max_cache_size!r}'
-        )
+    if not isinstance(max_sockets, int) or max_sockets < 1:
+        raise ValueError(f'max_sockets must be a whole number of at least 1, not {max_sockets!r}')
+    for option, number in ('max_cache_size', max_cache_size), ('stale_for', stale_for):
+        if not isinstance(number, (int, float)) or not number >= 0:
+            raise ValueError(f'{option} must be a number of at least 0, not {number!r}')
     if timeout is not None and get_nameservers is not None:
         raise ValueError('timeout is for resolv.conf: get_nameservers yields its own timeouts')
     if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
         raise ValueError(f'timeout must be a number of seconds above 0, not {timeout!r}')
-    if not (isinstance(stale_for, (int, float)) and 0 <= stale_for < math.inf):
-        raise ValueError(f'stale_for must be a number of seconds of at least 0, not {stale_for!r}')
     # A function stands for a hook that is not given.
     for hook in (get_host or mix_case, get_nameservers or mix_case, transform_fqdn):
         if not callable(hook):
