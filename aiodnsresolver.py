@@ -3079,8 +3079,7 @@ def install(resolve: Resolve, loop: asyncio.AbstractEventLoop | None = None) -> 
     Whatever calls `loop.getaddrinfo` gets the addresses of `resolve`, as do `create_connection` and
     all that is built on it. On uvloop, whose `create_connection` never calls the method, that is
     replaced too, by one that tries one address after the other. There, the C library still looks
-    up the names given to `create_datagram_endpoint`, `create_server`, `sock_connect` and
-    `local_addr`.
+    up the names that are given to `create_datagram_endpoint`, `create_server` and `local_addr`.
 
     Raises RuntimeError where no loop is given and none runs.
     """

@@ -35,6 +35,7 @@ import shlex
 import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -7757,18 +7758,104 @@ class TestGetaddrinfo:
                 await m.getaddrinfo(resolve, 'www.example.com', 80)
         assert not isinstance(caught.value, socket.gaierror)
 
-    async def test_loop_of_asyncio_takes_it_as_its_own(self, resolving):
-        server, resolve = resolving(by(A=a('127.0.0.1'), AAAA=nodata))
-        loop = asyncio.get_running_loop()
-        listening = await asyncio.start_server(lambda _, writer: writer.close(), '127.0.0.1', 0)
-        with unittest.mock.patch.object(loop, 'getaddrinfo', functools.partial(m.getaddrinfo, resolve)):
+
+class OtherLoop:
+    """A loop that is not asyncio's own, whose `create_connection` never calls its `getaddrinfo`. It is given what to raise for an address."""
+
+    def __init__(self, **errors):
+        self.errors, self.calls = errors, []
+
+    async def create_connection(self, factory, host=None, port=None, **options):
+        self.calls.append((host, port, options))
+        if error := self.errors.get(str(host).replace('.', '_')):
+            raise error
+        return factory, host
+
+
+async def connected_by(loop, *args, **options):
+    m.install(unittest.mock.AsyncMock(return_value=tuple(IPv4AddressExpiresAt(f'192.0.2.{i}', 0) for i in (1, 2, 3))), loop)
+    return await loop.create_connection('factory', *args, **options)
+
+
+class TestInstall:
+    """`install`: the loop connects by name through `resolve`."""
+
+    @in_each_loop
+    def test_loop_connects_by_name(self, loop_factory):
+        async def main():
+            m.install(fake)
+            listening = await asyncio.start_server(lambda _, writer: writer.close(), '127.0.0.1', 0)
             port = listening.sockets[0].getsockname()[1]
-            _, writer = await asyncio.open_connection('www.example.com', port)
+            reader, writer = await asyncio.open_connection('www.example.com', port)
+            assert (await reader.read(), writer.get_extra_info('peername')) == (b'', ('127.0.0.1', port))
             writer.close()
-            await writer.wait_closed()
-        listening.close()
-        await listening.wait_closed()
-        assert server.names == ['www.example.com'] * 2
+            with socket.socket() as sock:
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, ('127.0.0.1', port))
+                _, writer = await asyncio.open_connection(sock=sock.dup())
+                writer.close()
+            m.install(other)  # in its place
+            with pytest.raises(socket.gaierror, match='www.example.com: no'):
+                await asyncio.open_connection('www.example.com', port)
+            listening.close()
+            await listening.wait_closed()
+            with pytest.raises(ValueError, match='host'):
+                await asyncio.get_running_loop().create_connection(asyncio.Protocol)
+
+        fake = unittest.mock.AsyncMock(return_value=(IPv4AddressExpiresAt('127.0.0.2', 0), IPv4AddressExpiresAt('127.0.0.1', 0)))
+        other = unittest.mock.AsyncMock(side_effect=m.NameDoesNotExist('www.example.com: no'))
+        run(main(), loop_factory)
+        fake.assert_called_once_with('www.example.com', (TYPES.AAAA, TYPES.A))
+
+    def test_loop_is_the_one_given_or_else_the_one_that_runs(self):
+        with contextlib.closing(asyncio.new_event_loop()) as loop:
+            m.install('resolve', loop)
+            assert (loop.getaddrinfo.func, loop.getaddrinfo.args) == (m.getaddrinfo, ('resolve',))
+            assert loop.create_connection.__func__ is asyncio.BaseEventLoop.create_connection
+        with pytest.raises(RuntimeError, match='no running event loop'):
+            m.install('resolve')
+
+    async def test_one_address_after_the_other_is_tried_with_what_was_given(self):
+        loop = OtherLoop(**{'192_0_2_1': ConnectionRefusedError(111, 'one'), '192_0_2_2': OSError(113, 'two')})
+        assert await connected_by(loop, 'www.example.com', 80, family=socket.AF_INET, ssl=True, limit=3) == ('factory', '192.0.2.3')
+        expected = {'family': socket.AF_INET, 'proto': socket.IPPROTO_TCP, 'ssl': True, 'limit': 3, 'server_hostname': 'www.example.com'}
+        assert loop.calls == [(f'192.0.2.{i}', 80, expected) for i in (1, 2, 3)]
+
+    @cases('options, expected', {
+        'plain': ({}, None), 'TLS': ({'ssl': True}, 'www.example.com'), 'another name': ({'ssl': True, 'server_hostname': 'x.example'}, 'x.example'),
+        'no name is checked': ({'ssl': True, 'server_hostname': ''}, ''),
+    })  # fmt: skip
+    async def test_name_of_tls_is_the_one_given(self, options, expected):
+        loop = OtherLoop()
+        await connected_by(loop, 'www.example.com', 443, **options)
+        assert loop.calls[0][2]['server_hostname'] == expected
+
+    async def test_error_is_that_of_the_one_address_or_of_all(self):
+        refused_ = ConnectionRefusedError(111, 'refused')
+        loop = OtherLoop(**{f'192_0_2_{i}': OSError(113, f'no route to {i}') for i in (1, 2)}, **{'192_0_2_3': refused_})
+        with pytest.raises(OSError, match=r'^Multiple exceptions: \[Errno 113\] no route to 1, \[Errno 113\] no route to 2, \[Errno 111\] refused$') as caught:
+            await connected_by(loop, 'www.example.com', 80)
+        assert caught.value.__cause__ is refused_
+        with pytest.raises(ConnectionRefusedError) as caught:
+            await connected_by(OtherLoop(**{'192_0_2_7': refused_}), '192.0.2.7', 80)
+        assert caught.value is refused_
+
+    @pytest.mark.parametrize('error', [ssl.SSLCertVerificationError(1, 'bad'), ConnectionAbortedError('handshake'), ZeroDivisionError()])
+    async def test_error_of_a_peer_that_was_reached_is_raised_at_once(self, error):
+        loop = OtherLoop(**{'192_0_2_1': error})
+        with pytest.raises(type(error)):
+            await connected_by(loop, 'www.example.com', 443, ssl=True)
+        assert len(loop.calls) == 1
+
+    async def test_scope_id_is_kept(self):
+        loop, index = OtherLoop(), socket.if_nametoindex('lo')
+        await connected_by(loop, 'fe80::1%lo', 80)
+        assert loop.calls[0][:2] == (f'fe80::1%{index}', 80)
+
+    async def test_call_without_a_host_is_passed_on(self):
+        loop = OtherLoop()
+        assert await connected_by(loop, sock='a socket', ssl=True) == ('factory', None)
+        assert loop.calls == [(None, None, {'family': 0, 'proto': 0, 'flags': 0, 'server_hostname': None, 'sock': 'a socket', 'ssl': True})]
 
 
 def command(*args):
@@ -8243,11 +8330,12 @@ TYPED = """
 import asyncio
 import collections
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiodnsresolver import (
     TYPES,
+    AnswerTooLong,
     BytesExpiresAt,
     DoesNotExist,
     GetHost,
@@ -8260,6 +8348,7 @@ from aiodnsresolver import (
     Resolver,
     ResponseCodeError,
     getaddrinfo,
+    install,
     pack,
     parse,
 )
@@ -8273,22 +8362,32 @@ async def get_nameservers(fqdn: bytes) -> AsyncGenerator[tuple[Any, ...], None]:
     yield 1.0, ('192.0.2.53', 53)
 
 
-async def iterate_nameservers(fqdn: bytes) -> AsyncIterator[tuple[float, tuple[str, int]]]:
+async def one_nameserver(fqdn: bytes) -> AsyncGenerator[tuple[float, tuple[str, int]], None]:
     yield 1.0, ('192.0.2.53', 53)
 
 
-async def fake(name: str, qtype: object) -> tuple[IPv4AddressExpiresAt, ...]:
+async def two_nameservers(
+    fqdn: bytes,
+) -> AsyncGenerator[tuple[float, tuple[ipaddress.IPv4Address, int], tuple[str, int]], None]:
+    yield 1, (ipaddress.IPv4Address('192.0.2.53'), 53), ('192.0.2.54', 53)
+
+
+async def fake(name: str, qtype: object) -> tuple[Any, ...]:
     return (IPv4AddressExpiresAt('192.0.2.1', 0),)
 
 
 hook: GetHost = get_host
-sets: GetNameservers = iterate_nameservers
+sets: GetNameservers = one_nameserver
 Resolver(get_nameservers=sets)
+Resolver(get_nameservers=two_nameservers, stale_for=60)
 resolve, clear_cache = Resolver(get_host=hook, get_nameservers=get_nameservers, max_sockets=10)
 
 
 async def connect(resolve: Resolve, host: str) -> list[tuple[Any, ...]]:
-    await resolve(host, TYPES.A)
+    install(resolve)
+    install(resolve, asyncio.get_running_loop())
+    found: tuple[IPv4AddressExpiresAt, ...] = await resolve(host, TYPES.A)
+    print((await resolve(host, TYPES.TXT))[0].decode(), found[0].expires_at)
     return await getaddrinfo(resolve, host, 80)
 
 
@@ -8310,12 +8409,13 @@ async def use(either: bool) -> float:
         parse(pack(Message(1, 0, 0, 0, 0, 1, 0, 0, 0, (QuestionRecord(b'a', TYPES.A, 1),), (), (), ())))
     except ResponseCodeError as error:
         print(error.rcode + 1)
-    except DoesNotExist:
+    except (DoesNotExist, AnswerTooLong):
         pass
     return six[0].expires_at + txt[0].expires_at + len(plain) + int(address) + both[0].expires_at + gathered[0].expires_at
 """
 MISTYPED = """
-from aiodnsresolver import TYPES, IPv6AddressExpiresAt, Resolver
+from collections.abc import AsyncGenerator
+from aiodnsresolver import TYPES, GetNameservers, IPv6AddressExpiresAt, Resolve, Resolver
 
 resolve, clear_cache = Resolver(max_sockets='many')
 
@@ -8328,6 +8428,17 @@ async def use() -> tuple[IPv6AddressExpiresAt, ...]:
     await clear_cache()
     await resolve('x', 15)
     Resolver(get_host=get_host)
+    return await resolve('www.example.com', TYPES.A)
+
+
+async def flat(fqdn: bytes) -> AsyncGenerator[tuple[float, str, int], None]:
+    yield 0.5, '127.0.0.1', 53
+
+
+sets: GetNameservers = flat
+
+
+async def use_any(resolve: Resolve) -> tuple[IPv6AddressExpiresAt, ...]:
     return await resolve('www.example.com', TYPES.A)
 """
 
@@ -8348,7 +8459,7 @@ class TestTypes:
         )
         assert typed.returncode == 0, typed.stdout
         assert mistyped.returncode == 1
-        assert {int(line) for line in re.findall(r'mistyped.py:(\d+).* error', mistyped.stdout)} == {4, 12, 13, 14, 15}
+        assert {int(line) for line in re.findall(r'mistyped.py:(\d+).* error', mistyped.stdout)} == {5, 13, 14, 15, 16, 23, 27}
 
 
 README = (HERE / 'README.md').read_text()
@@ -8533,9 +8644,8 @@ class TestIntegrations:
     def test_tornado_gets_whichever_families_exist_and_our_message(self, loop_factory):
         async def main():
             async with web() as (server, port):
-                resolve, _ = resolver_for(server)
-                resolver = integration('TornadoResolver')(resolve=resolve)
-                client = tornado.simple_httpclient.SimpleAsyncHTTPClient(force_instance=True, max_clients=500, resolver=resolver)
+                m.install(resolver_for(server)[0])
+                client = tornado.simple_httpclient.SimpleAsyncHTTPClient(force_instance=True, max_clients=500)
                 try:
                     for name, expected in REACHED.items():
                         got = await client.fetch(f'http://{name}.example:{port}/')
@@ -8553,20 +8663,11 @@ class TestIntegrations:
 
         run(main(), loop_factory)
 
-    @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
-    def test_resolving_loop_serves_httpx_and_streams(self, loop):
-        server = None
-
-        async def get_nameservers(_):
-            yield 5, server.at
-
-        resolve, _ = Resolver(no_host, get_nameservers)
-
+    @in_each_loop
+    def test_loop_serves_httpx_and_streams(self, loop_factory):
         async def main():
-            nonlocal server
-            if loop == 'asyncio':
-                asyncio.get_running_loop().getaddrinfo = functools.partial(m.getaddrinfo, resolve)
             async with web() as (server, port), httpx.AsyncClient(trust_env=False) as client:
+                m.install(resolver_for(server)[0])
                 for host, expected in REACHED.items():
                     got = await client.get(f'http://{host}.example:{port}/')
                     assert re.fullmatch(f'hello {host}.example:{port} from ({expected})', got.text)
@@ -8581,15 +8682,13 @@ class TestIntegrations:
                 expected = {f'{host}.example' for host in ('both', 'four', 'six', 'half', 'nothing')}
                 assert set(server.names) == expected
 
-        run(main(), asyncio.new_event_loop if loop == 'asyncio' else lambda: integration('ResolvingLoop')(resolve))
+        run(main(), loop_factory)
 
-    @pytest.mark.parametrize('loop', ['asyncio', 'uvloop'])
-    def test_redis_and_postgresql_are_connected_by_name(self, loop, anything, redis_server, postgresql, capsys):
+    @in_each_loop
+    def test_redis_and_postgresql_are_connected_by_name(self, loop_factory, anything, redis_server, postgresql, capsys):
         main = block_with('docs/integrations.md', 'asyncpg')['main']
         url = f'postgresql://postgres@db.example:{postgresql}/postgres'
         with every_nameserver_is(anything):
-            resolve, _ = Resolver()
-            loop_factory = asyncio.new_event_loop if loop == 'asyncio' else lambda: integration('ResolvingLoop')(resolve)
             run(main('cache.example', redis_server, url), loop_factory)
         assert capsys.readouterr().out == "redis: b'hello'\nPostgreSQL: hello\n"
 
@@ -8597,8 +8696,7 @@ class TestIntegrations:
         'aiohttp': ('README.md', 'aiohttp.ThreadedResolver()', '200'),
         'aiohttp on any loop': ('docs/integrations.md', 'class AioHttpResolver(', '200'),
         'httpx': ('docs/integrations.md', 'httpx.AsyncClient()', '200'),
-        'uvloop': ('docs/integrations.md', 'class ResolvingLoop(', "('127.0.0.1', {port})"),
-        'tornado': ('docs/integrations.md', 'class TornadoResolver(', '200'),
+        'uvloop': ('docs/integrations.md', 'uvloop.run(', "('127.0.0.1', {port})"),
     })  # fmt: skip
     def test_program_runs_as_published_but_for_its_port(self, anything, tmp_path, capsys, page, text, prints):
         (source,) = [block for block in blocks_of(page) if text in block]
@@ -8611,8 +8709,13 @@ class TestIntegrations:
             exec(compile(source, page, 'exec'), {'__name__': '__main__'})
         assert capsys.readouterr().out == prints.format(port=port) + '\n'
 
+    async def test_lifespan_of_an_application_installs_it(self):
+        block = block_with('docs/integrations.md', 'lifespan')
+        async with block['lifespan'](block['app']):
+            assert asyncio.get_running_loop().getaddrinfo.args == (block['resolve'],)
+
     def test_fastapi_takes_resolve_by_its_annotation(self, anything):
-        found = block_with('docs/integrations.md', 'FastAPI')
+        found = block_with('docs/integrations.md', 'Annotated[')
         app, fake = found['app'], unittest.mock.AsyncMock(return_value=(IPv4AddressExpiresAt('192.0.2.1', 0),))
 
         async def scenario():

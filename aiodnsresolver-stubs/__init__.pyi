@@ -3,7 +3,7 @@ import enum
 import ipaddress
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeAlias, overload, type_check_only
 
 from typing_extensions import disjoint_base
@@ -13,6 +13,7 @@ __all__ = [
     'RESPONSE',
     'TYPES',
     'AliasChainTooLong',
+    'AnswerTooLong',
     'BadAddress',
     'BytesExpiresAt',
     'DoesNotExist',
@@ -38,6 +39,7 @@ __all__ = [
     'TemporaryResolverError',
     'TransformFqdn',
     'getaddrinfo',
+    'install',
     'mix_case',
     'pack',
     'parse',
@@ -95,6 +97,7 @@ class NameserverUnreachable(TemporaryResolverError, OSError): ...
 class ResponseCodeError(TemporaryResolverError):
     rcode: int
 
+class AnswerTooLong(ResolverError): ...
 class BadAddress(ResolverError, ipaddress.AddressValueError): ...
 class AliasChainTooLong(ResolverError): ...
 class MalformedMessage(ResolverError, ValueError): ...
@@ -129,13 +132,33 @@ _Address: TypeAlias = IPv4AddressExpiresAt | IPv6AddressExpiresAt
 GetHost: TypeAlias = Callable[
     [bytes, TYPES], Awaitable[_IP | bytes | tuple[_IP | bytes, ...] | list[_IP] | None]
 ]
-GetNameservers: TypeAlias = Callable[[bytes], AsyncIterator[tuple[Any, ...]]]
+# Each set: a timeout in seconds, then IP address and port of one nameserver or more.
+GetNameservers: TypeAlias = Callable[
+    [bytes], AsyncGenerator[tuple[float, *tuple[tuple[_IP | str, int], ...]]]
+]
 TransformFqdn: TypeAlias = Callable[[bytes], bytes]
 
 class Resolve(Protocol):
-    def __call__(self, name: str, qtype: Any, /) -> Awaitable[tuple[Any, ...]]: ...
+    @overload
+    def __call__(
+        self, name: str, qtype: Literal[TYPES.A, 1], /
+    ) -> Awaitable[tuple[IPv4AddressExpiresAt, ...]]: ...
+    @overload
+    def __call__(
+        self, name: str, qtype: Literal[TYPES.AAAA, 28], /
+    ) -> Awaitable[tuple[IPv6AddressExpiresAt, ...]]: ...
+    @overload
+    def __call__(
+        self, name: str, qtype: Literal[TYPES.TXT, TYPES.CNAME, 16, 5], /
+    ) -> Awaitable[tuple[BytesExpiresAt, ...]]: ...
+    @overload
+    def __call__(
+        self, name: str, qtype: Literal[TYPES.A, TYPES.AAAA] | tuple[TYPES, ...], /
+    ) -> Awaitable[tuple[_Address, ...]]: ...
+    @overload
+    def __call__(self, name: str, qtype: TYPES, /) -> Awaitable[tuple[Any, ...]]: ...
 
-# What Resolver() returns: each type of record has its type of value.
+# What Resolver() returns: the same, with the coroutine that a task can be made of.
 @type_check_only
 class _Resolve(Protocol):
     @overload
@@ -165,6 +188,7 @@ def Resolver(
     timeout: float | None = None,
     max_sockets: int = 256,
     max_cache_size: int = 10_000,
+    stale_for: float = 0,
 ) -> tuple[_Resolve, Callable[[], None]]: ...
 async def getaddrinfo(
     resolve: Resolve,
@@ -176,6 +200,7 @@ async def getaddrinfo(
     proto: int = 0,
     flags: int = 0,
 ) -> list[tuple[Any, ...]]: ...
+def install(resolve: Resolve, loop: asyncio.AbstractEventLoop | None = None) -> None: ...
 def mix_case(fqdn: bytes) -> bytes: ...
 def pack(message: Message) -> bytes: ...
 def parse(data: bytes) -> Message: ...
