@@ -1549,6 +1549,7 @@ class TestQuestionsAndAnswers:
         'NODATA, neither AA nor RA': (wire(authority=[SOA], flags=0), m.NoRecords, 110),
         'NODATA with an SOA of another zone': (wire(authority=[SOA.replace('example.com.', 'elsewhere.', 1)]), m.NoRecords, 110),
         'NODATA without an SOA': (wire(), m.NoRecords, 100),
+        'alias of another class': (wire('? 20 CH CNAME b.example.', authority=[SOA]), m.NoRecords, 110),
         'NODATA, AA': (wire(flags=dns.flags.AA), m.NoRecords, 100),
         'other type': (wire('? 20 IN AAAA 2001:db8::1'), m.NoRecords, 100),
         'other owner': (wire('other.example. 1 IN A 192.0.2.66', authority=[SOA]), m.NoRecords, 110),
@@ -3237,24 +3238,23 @@ class TestSlowNameservers:
         assert ([texts(result) for result in results], now()) == ([['192.0.2.1']] * 6, pytest.approx(1002.1))
 
 
-SAYS = {
-    'closed': 'refused: nothing listens there',
-    'lame': 'is neither authoritative nor recursive (lame)',
-    'too long': 'has an answer that does not fit in 1,232 octets of UDP',
-}
 IGNORED = (
     'gave a reply that was ignored, since it does not keep the case of the letters in the query: if it never does, turn the mixing of the '
     'case off, by "options randomize-case:0" in resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)'
 )
-FAILING = {  # replies, seconds until it is out, queries it gets until then
-    'silence': ([silence], 1, 1),
-    'closed': ([], 0, 0),
-    'SERVFAIL': ([servfail], 0, 1),
-    'REFUSED': ([refused], 0, 1),
-    'FORMERR': ([formerr], 0, 1),
-    'NOTIMP': ([notimp], 0, 1),
-    'lame': ([lame], 0, 1),
-    'truncated and empty': ([truncated_and_empty], 0, 2),
+TOO_LONG = 'has an answer that does not fit in 1,232 octets of UDP'
+FAILING = {  # replies, what is said of it, the error, seconds until it is out, queries it gets until then
+    'silence': ([silence], 'timed out after 1 s', m.ResolverTimeout, 1, 1),
+    'closed': ([], 'refused: nothing listens there', m.NameserverRefused, 0, 0),
+    'SERVFAIL': ([servfail], 'answered SERVFAIL', m.ResponseCodeError, 0, 1),
+    'REFUSED': ([refused], 'answered REFUSED', m.ResponseCodeError, 0, 1),
+    'FORMERR': ([formerr], 'answered FORMERR', m.ResponseCodeError, 0, 1),
+    'NOTIMP': ([notimp], 'answered NOTIMP', m.ResponseCodeError, 0, 1),
+    'lame': ([lame], 'is neither authoritative nor recursive (lame)', m.TemporaryResolverError, 0, 1),
+    'truncated and empty': ([truncated_and_empty], TOO_LONG, m.AnswerTooLong, 0, 2),
+}
+FAILING_AT_FIRST = {  # replies, seconds, queries
+    **{name: (replies, seconds, queries) for name, (replies, _, _, seconds, queries) in FAILING.items()},
     'wrong case': ([wrong_case], 1, 1),
     'dies': ([dies], 1, 1),
     'late': ([after(1.5, a('192.0.2.66'))], 1, 1),
@@ -3324,28 +3324,7 @@ class TestLookUps:
         assert all(task.cancelled() for task in tasks)
         assert now() == 1000.3
 
-    @cases('replies, did, error, seconds', {
-        'silence': ([silence], 'timed out after 0.5 s', m.ResolverTimeout, 0.5),
-        'SERVFAIL': ([servfail], 'answered SERVFAIL', m.ResponseCodeError, 0),
-        'REFUSED': ([refused], 'answered REFUSED', m.ResponseCodeError, 0),
-        'FORMERR': ([formerr], 'answered FORMERR', m.ResponseCodeError, 0),
-        'NOTIMP': ([notimp], 'answered NOTIMP', m.ResponseCodeError, 0),
-        'lame': ([lame], SAYS['lame'], m.TemporaryResolverError, 0),
-        'truncated and empty': ([truncated_and_empty], SAYS['too long'], m.AnswerTooLong, 0),
-        'closed': ([], SAYS['closed'], m.NameserverRefused, 0),
-    })  # fmt: skip
-    async def test_useless_nameserver_is_in_the_error(self, resolving, replies, did, error, seconds):
-        server, resolve = resolving(*replies, times=3)
-        with pytest.raises(error) as caught:
-            await resolve('www.example.com', TYPES.A)
-        assert type(caught.value) is error
-        assert str(caught.value) == f'www.example.com A: {server.text} {did} (3 times)'
-        assert now() == 1000 + 3 * seconds
-        if not replies:
-            assert isinstance(caught.value.__cause__, ConnectionRefusedError)
-            assert caught.value.errno == errno.ECONNREFUSED
-
-    @cases('replies, seconds, queries', FAILING)
+    @cases('replies, seconds, queries', FAILING_AT_FIRST)
     async def test_failing_nameserver_before_a_good_one_costs_its_time(self, nameserver, replies, seconds, queries):
         bad, good = nameserver(*replies), nameserver(a('192.0.2.1'), address='127.0.0.2')
         assert texts(await asking(*[(1, bad.at), (1, good.at)] * 2)('www.example.com', TYPES.A)) == ['192.0.2.1']
@@ -3356,39 +3335,37 @@ class TestLookUps:
         assert texts(await asking(*[(1, good.at), (1, other.at)] * 2)('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert (now(), len(good.queries), other.queries) == (1000, 1, [])
 
-    @cases('replies, queries', {name: (replies, min(queries, 1)) for name, (replies, _, queries) in FAILING.items()})
+    @cases('replies, queries', {name: (replies, min(queries, 1)) for name, (replies, _, queries) in FAILING_AT_FIRST.items()})
     async def test_failing_nameserver_beside_a_good_one_costs_nothing(self, nameserver, replies, queries):
         bad, good = nameserver(*replies), nameserver(a('192.0.2.1'), address='127.0.0.2')
         assert texts(await asking((1, bad.at, good.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert (now(), len(bad.queries), len(good.queries)) == (1000, queries, 1)
 
-    @cases('replies, says, ends_at, queries', {
-        'silence': ([silence], '{0} timed out after 1 s (2 times); {1} timed out after 1 s (2 times)', 1004, 2),
-        'closed': ([], '{0} refused: nothing listens there (2 times); {1} refused: nothing listens there (2 times)', 1000, 0),
-        'SERVFAIL': ([servfail], '{0} answered SERVFAIL (2 times); {1} answered SERVFAIL (2 times)', 1000, 2),
-        'REFUSED': ([refused], '{0} answered REFUSED (2 times); {1} answered REFUSED (2 times)', 1000, 2),
-        'FORMERR': ([formerr], '{0} answered FORMERR (2 times); {1} answered FORMERR (2 times)', 1000, 2),
-        'NOTIMP': ([notimp], '{0} answered NOTIMP (2 times); {1} answered NOTIMP (2 times)', 1000, 2),
-        'lame': ([lame], f'{{0}} {SAYS["lame"]} (2 times); {{1}} {SAYS["lame"]} (2 times)', 1000, 2),
-        'truncated and empty': (
-            [truncated_and_empty], f'{{0}} {SAYS["too long"]} (2 times); {{1}} {SAYS["too long"]} (2 times)', 1000, 3,
-        ),
-        'wrong case': (
-            [wrong_case],
-            '; '.join(f'{{{i}}} {what} (2 times)' for i in (0, 1) for what in (IGNORED, 'timed out after 1 s')), 1004, 2,
-        ),
-        'dies': (
-            [dies],
-            '{0} timed out after 1 s; {1} timed out after 1 s; {0} refused: nothing listens there; {1} refused: nothing listens there',
-            1002, 1,
-        ),
-    })  # fmt: skip
-    async def test_failing_nameservers_alone_are_in_the_error(self, nameserver, replies, says, ends_at, queries):
+    @cases('replies, says, error, seconds, queries', FAILING)
+    async def test_failing_nameservers_alone_are_in_the_error(self, nameserver, replies, says, error, seconds, queries):
         servers = [nameserver(*replies), nameserver(*replies, address='127.0.0.3')]
-        with pytest.raises(m.ResolverError) as caught:
+        with pytest.raises(error) as caught:
             await asking(*[(1, server.at) for server in servers] * 2)('www.example.com', TYPES.A)
-        assert str(caught.value) == f'www.example.com A: {says.format(*[server.text for server in servers])}'
-        assert (now(), *[len(server.queries) for server in servers]) == (ends_at, queries, queries)
+        assert type(caught.value) is error
+        assert str(caught.value) == f'www.example.com A: {servers[0].text} {says} (2 times); {servers[1].text} {says} (2 times)'
+        again = 1 if queries == 2 else queries  # what is cut is asked for with EDNS at once
+        assert (now(), *[len(server.queries) for server in servers]) == (1000 + 4 * seconds, queries + again, queries + again)
+        if not replies:
+            assert isinstance(caught.value.__cause__, ConnectionRefusedError)
+            assert caught.value.errno == errno.ECONNREFUSED
+
+    async def test_nameserver_that_dies_is_in_the_error_twice(self, nameserver):
+        server = nameserver(dies)
+        with pytest.raises(m.NameserverRefused) as caught:
+            await asking(*[(1, server.at)] * 2)('www.example.com', TYPES.A)
+        assert str(caught.value) == f'www.example.com A: {server.text} timed out after 1 s; {server.text} refused: nothing listens there'
+        assert (now(), len(server.queries)) == (1001, 1)
+
+    async def test_case_that_is_not_kept_is_in_the_error_with_the_cure(self, nameserver):
+        server = nameserver(wrong_case)
+        with pytest.raises(m.ResolverTimeout) as caught:
+            await asking(*[(1, server.at)] * 2)('www.example.com', TYPES.A)
+        assert str(caught.value) == f'www.example.com A: {server.text} {IGNORED} (2 times); {server.text} timed out after 1 s (2 times)'
 
     @cases('replies, ends_at', {'late': ([after(1.5, a('192.0.2.66'))], 1001.5), 'comes back': ([silence, a('192.0.2.66')], 1002)})
     async def test_failing_nameservers_that_answer_after_all_are_believed(self, nameserver, replies, ends_at):
@@ -3769,7 +3746,7 @@ class TestCutReplies:
             two.replies[:] = [cut(answered)]
             with pytest.raises(m.AnswerTooLong) as caught:
                 await resolve('www.example', TYPES.A)
-        assert str(caught.value) == 'www.example A: ' + '; '.join(f'{server.text} {SAYS["too long"]}' for server in (one, two))
+        assert str(caught.value) == 'www.example A: ' + '; '.join(f'{server.text} {TOO_LONG}' for server in (one, two))
         assert not isinstance(caught.value, m.TemporaryResolverError)
         assert (now(), len(one.queries), len(two.queries)) == (1000, 6, 4)
 
@@ -4555,9 +4532,6 @@ class TestContainers:
         with system(server, options='ndots:0', search=search) as resolve:
             assert texts(await resolve(name, TYPES.A)) == addresses
         assert server.names == [name.lower()]
-
-    def test_docker_truncates_at_512_octets(self):
-        assert len(docker(dns.message.make_query('big', 'A'))) <= 512 < len(a(*BIG[:31])(dns.message.make_query('big', 'A')))
 
     async def test_docker_without_ipv6_is_not_cached_nor_in_the_way(self, nameserver):
         server = nameserver(docker, address='127.0.0.11')
@@ -5721,7 +5695,7 @@ class TestLogging:
                 f'www.example.com A: {server.text} answered SERVFAIL',
                 f'www.example.com A: {server.text} gave a reply that cannot be read: the record whose data end at octet 49 is cut off',
                 f'www.example.com A: {server.text} gave a truncated reply that holds no record, and is asked with EDNS',
-                f'www.example.com A: {server.text} {SAYS["too long"]}',
+                f'www.example.com A: {server.text} {TOO_LONG}',
                 f'www.example.com A: {server.text} answered with the alias b.example, TTL 30, in 0.0 ms',
                 f'b.example A: {server.text} answered 192.0.2.1, 192.0.2.2, TTL 20, in 3.2 ms',
                 f'closed.example AAAA: {closed.text} refused: nothing listens there',
@@ -5995,17 +5969,12 @@ for qtype in TYPES.A, (TYPES.A, TYPES.AAAA):
         assert output_within(5, code) == 'ResolverTimeout\nResolverTimeout\n'
 
 
-FORGERIES = {
+FORGERIES = {  # more are in the table of read_reply
     'empty': lambda _: b'',
-    'NUL': lambda _: b'\0',
     'garbage': lambda _: b'garbage' * 100,
     'largest datagram': lambda _: b'\xff' * 65507,
-    'largest datagram of NULs': lambda _: b'\0' * 65507,
     'other ID': edited(set_octet(0, lambda octet: octet ^ 0xFF)),
-    'query': edited(set_octet(2, lambda octet: octet & 0x7F)),
-    'two questions': edited(set_octet(5, lambda _: 2)),
     'other case': wrong_case,
-    'other name': question_in(lambda name: 'x' + name),
 }
 
 
@@ -6047,32 +6016,6 @@ class TestHostileNetwork:
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert texts(await resolve('bank.example', TYPES.A)) == ['192.0.2.7']
 
-    @cases('answer', {
-        'class': ['? 20 CH A 192.0.2.66'],
-        'owner': ['other.example. 20 IN A 192.0.2.66'],
-        'AAAA': ['? 20 IN AAAA 2001:db8::66'],
-        'TXT': ['? 20 IN TXT "192.0.2.66"'],
-        'alias of another': ['other.example. 20 IN CNAME evil.example.', 'evil.example. 20 IN A 192.0.2.66'],
-        'section': [],
-    })  # fmt: skip
-    async def test_record_of_another_class_owner_type_or_section_is_not_used(self, nameserver, answer):
-        def make(query):
-            message = response(query, additional=['? 20 IN A 192.0.2.66'], authority=[SOA])
-            for text in answer:
-                owner, ttl, rdclass, rdtype, *rdata = text.split()
-                owner = query.question[0].name if owner == '?' else dns.name.from_text(owner)
-                rdclass = dns.rdataclass.from_text(rdclass)
-                if rdclass == dns.rdataclass.CH:
-                    rdata = dns.rdata.GenericRdata(rdclass, dns.rdatatype.A, bytes([192, 0, 2, 66]))
-                else:
-                    rdata = dns.rdata.from_text(rdclass, rdtype, ' '.join(rdata))
-                message.answer.append(dns.rrset.from_rdata(owner, int(ttl), rdata))
-            return message.to_wire()
-
-        resolve, _ = resolver_for(nameserver(make))
-        with pytest.raises(m.NoRecords):
-            await resolve('www.example.com', TYPES.A)
-
     @pytest.mark.slow
     async def test_loss_of_a_third_of_all_datagrams_loses_no_answer(self, nameserver):
         chance = random.Random(20261123)
@@ -6091,38 +6034,6 @@ class TestHostileNetwork:
         assert failed == set(names) - answered
         assert all(isinstance(result, (tuple, m.ResolverTimeout)) for result in results)
         assert 0 < len(failed) < 50  # by chance one in a thousand
-
-
-def is_by_chance(counts):
-    """Pearson's chi-square test that counts are of equal chance, wrong for one in a billion (Wilson and Hilferty's bound)."""
-    freedom, expected = len(counts) - 1, sum(counts) / len(counts)
-    bound = freedom * (1 - 2 / (9 * freedom) + 6 * math.sqrt(2 / (9 * freedom))) ** 3
-    return sum((count - expected) ** 2 / expected for count in counts) < bound
-
-
-def are_unpredictable(numbers, bits):
-    """Whether the high and the low bits of numbers, and of how far each is from the one before, are by chance."""
-    steps = [(two - one) % (1 << bits) for one, two in itertools.pairwise(numbers)]
-    digits = [[value >> shift & 15 for value in values] for values in (numbers, steps) for shift in (0, bits - 4)]
-    return all(is_by_chance([digit.count(value) for value in range(16)]) for digit in digits)
-
-
-def are_mixed(names):
-    """Whether each letter, and each pair of neighbours, of equal names has its case by chance."""
-    cases = [[letter.isupper() for letter in name if letter.isalpha()] for name in names]
-    letters = [list(column) for column in zip(*cases, strict=True)]
-    pairs = [[2 * one + two for one, two in zip(*columns, strict=True)] for columns in itertools.pairwise(letters)]
-    repeats = [one == two for one, two in itertools.pairwise(letters[0])]
-    return all(
-        is_by_chance([column.count(value) for value in range(size)])
-        for columns, size in ((letters, 2), (pairs, 4), ([repeats], 2))
-        for column in columns
-    )
-
-
-def port_range():
-    """The lowest and the highest port that Linux takes for a socket by itself."""
-    return map(int, pathlib.Path('/proc/sys/net/ipv4/ip_local_port_range').read_text().split())
 
 
 class TestRandomness:
@@ -6168,32 +6079,6 @@ print(m.Query(poller, question, m.to_nameserver('127.0.0.1', 53), b'').wire.hex(
         assert (errors, theirs.lower()[12:]) == ('', ours.lower()[12:])
         assert theirs[:2] != ours[:2]
         assert theirs[12:] != ours[12:]
-
-    def test_statistics_notice_what_is_not_random(self):
-        chance = random.Random(1)
-        good = [chance.randrange(1 << 16) for _ in range(10_000)]
-        assert are_unpredictable(good, 16)
-        assert not are_unpredictable(range(10_000), 16)
-        assert not are_unpredictable([7] * 10_000, 16)
-        assert not are_unpredictable([number & 0xFFF for number in good], 16)
-        assert are_mixed([mix_case(b'www.example.com').decode() for _ in range(10_000)])
-        assert not are_mixed(['www.example.com'] * 10_000)
-        assert not are_mixed([chance.choice(['www.example.com', 'WWW.EXAMPLE.COM']) for _ in range(10_000)])
-        assert not are_mixed(['www.example.com', 'WWW.EXAMPLE.COM'] * 5000)
-
-    async def test_ids_ports_and_cases_of_ten_thousand_queries_are_random(self, nameserver, fake_sockets):
-        sockets, server = fake_sockets(), nameserver(a('192.0.2.1', ttl=0))
-        resolve, _ = resolver_for(server)
-        for _ in range(10_000):
-            await resolve('www.example.com', TYPES.A)
-        assert are_unpredictable([int.from_bytes(query.wire[:2], 'big') for query in server.queries], 16)
-        assert are_mixed([query.name for query in server.queries])
-        ports = [query.address[1] for query in server.queries]
-        low, high = port_range()
-        span = high - low + 1
-        assert is_by_chance([sum((port - low) * 16 // span == part for port in ports) for part in range(16)])
-        assert is_by_chance([sum((two - one) % 16 == rest for one, two in itertools.pairwise(ports)) for rest in range(16)])
-        assert len(sockets.counts) == len(server.queries) == 10_000  # a socket each
 
 
 async def all_ask_the_same(server, n):
@@ -7625,13 +7510,6 @@ class TestGetaddrinfo:
             (socket.AF_INET, socket.SOCK_STREAM, 6, '', ('192.0.2.2', 443)),
         ]
         assert server.times == [1000, 1000]
-
-    def test_flags_of_names_do_not_matter_for_a_service(self, monkeypatch):  # AI_ADDRCONFIG fails where a family is not configured
-        of_c = unittest.mock.Mock(return_value=[(0, 1, 6, '', ('::1', 80, 0, 0))])
-        monkeypatch.setattr(socket, 'getaddrinfo', of_c)
-        flags = socket.AI_ADDRCONFIG | socket.AI_CANONNAME | socket.AI_NUMERICSERV
-        assert m.find_entries.__wrapped__(TYPES.AAAA, 80, socket.AF_INET6, 1, 0, flags) == [(1, 6, 80)]
-        of_c.assert_called_once_with('::1', 80, socket.AF_INET6, 1, 0, socket.AI_NUMERICSERV | socket.AI_NUMERICHOST)
 
     @cases('family, asked', {'IPv4': (socket.AF_INET, [1]), 'IPv6': (socket.AF_INET6, [28]), 'both': (socket.AF_UNSPEC, [28, 1])})
     async def test_family_decides_what_is_asked_for(self, resolving, monkeypatch, family, asked):
