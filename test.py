@@ -7885,7 +7885,14 @@ class TestCommand:
                 assert (fqdn, resolver.plan().timeout) == (b'name.a.example', timeout)
                 assert list(map(str, resolver.plan().nameservers)) == ['127.0.0.1:9' if nameserver else '192.0.2.53:53']
 
-    def test_output_that_cannot_be_written_has_status_2(self):
+    def test_output_that_cannot_be_written_has_status_2(self, monkeypatch, capsys):
+        with monkeypatch.context() as patched:
+            patched.setattr(signal, 'signal', lambda *_: None)
+            patched.setattr(os, 'dup2', lambda old, new: os.close(old))
+            patched.setattr(m, 'main', unittest.mock.Mock(side_effect=OSError(errno.ENOSPC, 'full')))
+            with pytest.raises(SystemExit, match='2'):
+                m.run()
+        assert capsys.readouterr().err == 'The output cannot be written: [Errno 28] full\n'
         call = [sys.executable, '-m', 'aiodnsresolver', 'localhost', 'A']
         with open('/dev/full', 'w') as full:
             done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, cwd=HERE, timeout=30, text=True)
