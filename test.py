@@ -816,10 +816,12 @@ ZONE += f"""\
 toforty CNAME forty
 longtext TXT {' '.join(f'"{letter * 200}"' for letter in 'abcd')}
 link9.{FAR}9 A 192.0.2.9
-""" + ''.join([
-    *[f'twenty AAAA 2001:db8::{i:x}\n' for i in range(20)],
-    *[f'link{i}.{FAR}{i} CNAME link{i + 1}.{FAR}{i + 1}\n' for i in range(9)],
-])
+""" + ''.join(
+    [
+        *[f'twenty AAAA 2001:db8::{i:x}\n' for i in range(20)],
+        *[f'link{i}.{FAR}{i} CNAME link{i + 1}.{FAR}{i + 1}\n' for i in range(9)],
+    ]
+)
 
 
 @contextlib.contextmanager
@@ -1213,7 +1215,9 @@ class TestNames:
             await resolve(name, TYPES.A)
         assert server.queries == []
 
-    @hypothesis.given(st.text(st.characters(), min_size=1, max_size=20), st.integers(1, 1_000_000), st.sampled_from([m.to_fqdn, asked_by_getaddrinfo]))
+    @hypothesis.given(
+        st.text(st.characters(), min_size=1, max_size=20), st.integers(1, 1_000_000), st.sampled_from([m.to_fqdn, asked_by_getaddrinfo])
+    )
     @hypothesis.example(''.join(map(chr, range(0x4E00, 0x4E00 + 500))), 500, m.to_fqdn)
     @hypothesis.example('1' + ''.join(map(chr, range(0x4E00, 0x4E00 + 500))), 501, asked_by_getaddrinfo)
     def test_work_on_a_name_is_bounded_whatever_it_is(self, text, size, use):
@@ -1852,7 +1856,10 @@ class TestFiles:
     })  # fmt: skip
     async def test_unusual_resolv_conf_is_said_once(self, nameserver, caplog, conf, warnings):
         server = nameserver(a('192.0.2.1', ttl=0))
-        with redirected(lambda ip, port: server.at if ip == '127.0.0.1' else (ip, port)), files(**{'resolv_conf': conf} if conf is not None else {}):
+        with (
+            redirected(lambda ip, port: server.at if ip == '127.0.0.1' else (ip, port)),
+            files(**{'resolv_conf': conf} if conf is not None else {}),
+        ):
             resolve, _ = Resolver()
             for _ in range(3):
                 await resolve('www.example.com', TYPES.A)
@@ -2095,7 +2102,9 @@ class TestHosts:
         with files(hosts=hosts):
             resolve, _ = Resolver(get_nameservers=Sets())
             for qtype, expected in ((TYPES.A, four), (TYPES.AAAA, six), (BOTH, both)):
-                assert list(map(ipaddress.ip_address, texts(await resolve('db', qtype)))) == list(map(ipaddress.ip_address, expected.split()))
+                assert list(map(ipaddress.ip_address, texts(await resolve('db', qtype)))) == list(
+                    map(ipaddress.ip_address, expected.split())
+                )
 
     async def test_name_as_given_is_found_before_anything_is_sent(self, nameserver):
         server = nameserver(zone({'db.a.example': '192.0.2.1'}))
@@ -2235,7 +2244,9 @@ class TestFailingNameservers:
     async def test_nameserver_with_error_replies_is_asked_twice(self, nameserver, given, count):
         servers = [nameserver(given, address=f'127.0.0.{i + 1}') for i in range(count)]
         with system(*servers) as resolve:
-            with pytest.raises(m.ResolverError, match=r'127.0.0.1:\d+ (answered|is|has) ' if given is truncated_and_empty else r'\(2 times\)'):
+            with pytest.raises(
+                m.ResolverError, match=r'127.0.0.1:\d+ (answered|is|has) ' if given is truncated_and_empty else r'\(2 times\)'
+            ):
                 await resolve('www.example.com', TYPES.A)
         assert [len(server.queries) for server in servers] == [2] * count
 
@@ -7592,7 +7603,10 @@ class TestGetaddrinfo:
             with unittest.mock.patch('socket.getaddrinfo', wraps=socket.getaddrinfo) as of_c:
                 error = await error_of_getaddrinfo(resolver_for(server)[0], host, port, flags=flags)
             assert error.errno == (socket.EAI_NONAME if port == 80 else socket.EAI_SERVICE) or (flags and error.errno == socket.EAI_NONAME)
-            assert all(host is None or (len(host) < 256 and host.isascii() and '\0' not in host) for host, *_ in (call.args for call in of_c.mock_calls))
+            assert all(
+                host is None or (len(host) < 256 and host.isascii() and '\0' not in host)
+                for host, *_ in (call.args for call in of_c.mock_calls)
+            )
         assert server.queries == []
 
     async def test_canonical_name_is_the_one_that_was_given(self, nameserver):
@@ -7711,7 +7725,9 @@ class TestInstall:
     async def test_error_is_that_of_the_one_address_or_of_all(self):
         refused_ = ConnectionRefusedError(111, 'refused')
         loop = OtherLoop(**{f'192_0_2_{i}': OSError(113, f'no route to {i}') for i in (1, 2)}, **{'192_0_2_3': refused_})
-        with pytest.raises(OSError, match=r'^Multiple exceptions: \[Errno 113\] no route to 1, \[Errno 113\] no route to 2, \[Errno 111\] refused$') as caught:
+        with pytest.raises(
+            OSError, match=r'^Multiple exceptions: \[Errno 113\] no route to 1, \[Errno 113\] no route to 2, \[Errno 111\] refused$'
+        ) as caught:
             await connected_by(loop, 'www.example.com', 80)
         assert caught.value.__cause__ is refused_
         with pytest.raises(ConnectionRefusedError) as caught:
