@@ -7745,6 +7745,8 @@ class TestInstall:
         loop, index = OtherLoop(), socket.if_nametoindex('lo')
         await connected_by(loop, 'fe80::1%lo', 80)
         assert loop.calls[0][:2] == (f'fe80::1%{index}', 80)
+        await connected_by(loop, '::1', 80)
+        assert loop.calls[1][:2] == ('::1', 80)
 
     async def test_call_without_a_host_is_passed_on(self):
         loop = OtherLoop()
