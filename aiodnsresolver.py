@@ -317,11 +317,11 @@ class BytesExpiresAt(bytes):
 Address = IPv4AddressExpiresAt | IPv6AddressExpiresAt
 Value = Address | BytesExpiresAt
 
-ADDRESSES: dict[int, tuple[int, type[Address]]] = {  # type -> octets of an address, its class
-    A: (4, IPv4AddressExpiresAt),
-    AAAA: (16, IPv6AddressExpiresAt),
+ADDRESSES: dict[int, tuple[int, type[Address], str]] = {  # octets, class, that of loopback
+    A: (4, IPv4AddressExpiresAt, '127.0.0.1'),
+    AAAA: (16, IPv6AddressExpiresAt, '::1'),
 }
-VERSIONS = {A: 4, AAAA: 6}  # of the Internet Protocol
+TYPE_OF = {4: TYPES.A, 6: TYPES.AAAA}  # by the version of the Internet Protocol
 PLAIN_TYPES: dict[type, Callable[[Any, float], Value]] = {
     ipaddress.IPv4Address: IPv4AddressExpiresAt,
     ipaddress.IPv6Address: IPv6AddressExpiresAt,
@@ -351,7 +351,6 @@ MORE_THAN_A_NAME = re.compile(  # a URL; an address in brackets, maybe with a po
 )
 LENGTH_OCTETS = {length: bytes((length,)) for length in range(1, MAX_LABEL + 1)}
 SPECIAL_DOMAINS = frozenset([b'localhost', b'onion', b'invalid'])  # RFC 6761, RFC 7686
-LOOPBACK: dict[int, str] = {A: '127.0.0.1', AAAA: '::1'}
 
 
 def name_to_text(name: bytes) -> str:
@@ -585,7 +584,7 @@ ADDRESS_RECORDS = {  # type -> layout of a record owned by a pointer to the ques
         octets,
         address_class,
     )
-    for qtype, (octets, address_class) in ADDRESSES.items()
+    for qtype, (octets, address_class, _) in ADDRESSES.items()
 }
 CASE_BITS = bytes(0x20 if octet < 128 and chr(octet).isalpha() else 0 for octet in range(256))
 
@@ -790,7 +789,7 @@ def to_answer(
             octets = join_strings(rdata) if qtype == TXT else rdata.lower()
             values.append(BytesExpiresAt(octets, record_expires_at))
         else:
-            length, address_class = ADDRESSES[qtype]
+            length, address_class, _ = ADDRESSES[qtype]
             if len(rdata) != length:
                 return Failure(
                     BadAddress,
@@ -831,11 +830,10 @@ def read_negative(
         if not soa and not flags & (AA | RA):
             return Failure(TemporaryResolverError, 'is neither authoritative nor recursive (lame)')
         outcome = NoRecords, 'answered with no such record'
-    ttls = (
-        (soa.ttl, int.from_bytes(soa.rdata[-4:]), MAX_NEGATIVE_TTL)  # the second: MINIMUM
-        if soa and not flags & TC
-        else (0,)  # not cached
-    )
+    ttls = [0]  # not cached
+    if soa and not flags & TC:
+        minimum = int.from_bytes(soa.rdata[-4:])
+        ttls = [soa.ttl, minimum, MAX_NEGATIVE_TTL]
     expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
     return Answer((), expires_at, aliases, *outcome)
 
@@ -846,11 +844,12 @@ def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
         return Answer(
             (), now, (), NameDoesNotExist, 'the DNS has no such names (RFC 7686, RFC 6761)'
         )
-    if qtype not in LOOPBACK:
+    if qtype not in ADDRESSES:
         return Answer(
             (), now, (), NoRecords, 'names under localhost have only addresses (RFC 6761)'
         )
-    return Answer((ADDRESSES[qtype][1](LOOPBACK[qtype], now),), now)
+    _, address_class, loopback = ADDRESSES[qtype]
+    return Answer((address_class(loopback, now),), now)
 
 
 # --- The system's files ---------------------------------------------------------------------------
@@ -2510,7 +2509,7 @@ def to_four(ip: Any) -> Any:
     """Returns the IPv4 address that glibc takes for one of IPv6 where IPv4 alone is asked for."""
     if ip.version == 4:
         return ip
-    return ip.ipv4_mapped or (ipaddress.IPv4Address(LOOPBACK[A]) if ip.is_loopback else ip)
+    return ip.ipv4_mapped or (ipaddress.IPv4Address(ADDRESSES[A][2]) if ip.is_loopback else ip)
 
 
 def to_outcomes(found: dict[TYPES, tuple[Value, ...]]) -> dict[TYPES, Outcome]:
@@ -2568,7 +2567,7 @@ class LoopResolver:
         conf = self.read_conf(now) if self.get_nameservers is None else NO_SEARCH_LIST
         as_given, fqdns, literal = candidates(name, conf.search, conf.ndots)
         if literal is not None:
-            if len(qtypes) > 1 or literal.version == VERSIONS.get(qtypes[0]):
+            if TYPE_OF[literal.version] in qtypes or len(qtypes) > 1:
                 return (literal,)
             raise NoRecords(
                 f'{describe(as_given, qtypes)}: an IPv{literal.version} address has nothing else'
@@ -2643,7 +2642,7 @@ class LoopResolver:
         ips = list(dict.fromkeys(ips))
         return to_outcomes(
             {
-                qtype: tuple([to_value(ip, now) for ip in ips if ip.version == VERSIONS.get(qtype)])
+                qtype: tuple([to_value(ip, now) for ip in ips if TYPE_OF[ip.version] == qtype])
                 for qtype in qtypes
             }
         )
@@ -3031,7 +3030,7 @@ def to_infos(
     with contextlib.suppress(OSError, ValueError):
         rest = (0, scope_index(address.scope_id or '0')) if is_six else ()
         text = socket.inet_ntop(family, address.packed)
-        for kind, protocol, port in entries.get(TYPES.AAAA if is_six else TYPES.A, ()):
+        for kind, protocol, port in entries.get(TYPE_OF[address.version], ()):
             yield family, kind, protocol, '', (text, port, *rest)
 
 
@@ -3044,7 +3043,7 @@ def find_entries(
     Raises socket.gaierror for a family that is not supported, and for what does not go together.
     """
     plain = flags & ~int(socket.AI_ADDRCONFIG | socket.AI_CANONNAME) | socket.AI_NUMERICHOST
-    infos = socket.getaddrinfo(LOOPBACK[qtype], port, family, kind, proto, plain)
+    infos = socket.getaddrinfo(ADDRESSES[qtype][2], port, family, kind, proto, plain)
     return [(info[1], info[2], info[4][1]) for info in infos]
 
 
@@ -3058,7 +3057,10 @@ def is_configured(qtype: TYPES, _: int) -> bool:
     with contextlib.suppress(socket.gaierror):
         return bool(
             socket.getaddrinfo(
-                LOOPBACK[qtype], None, family, flags=socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG
+                ADDRESSES[qtype][2],
+                None,
+                family,
+                flags=socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG,
             )
         )
     return False
@@ -3292,7 +3294,7 @@ def print_name(
 
     now = asyncio.get_running_loop().time()
     for asked, value in records:
-        qtype = {4: TYPES.A, 6: TYPES.AAAA}.get(getattr(value, 'version', 0), asked)
+        qtype = TYPE_OF.get(getattr(value, 'version', 0), asked)
         ttl = None if value.expires_at == math.inf else max(0, math.ceil(value.expires_at - now))
         text = value_to_text(value, qtype)
         if options.json:
