@@ -909,14 +909,22 @@ def bind():
         yield address
 
 
-RECURSOR = """
+RECURSOR = {  # version 5 reads the first, version 4 the second
+    'recursor.yml': """
+incoming: {listen: ['127.0.0.1:{port}']}
+recursor: {socket_dir: '{directory}', forward_zones: [{zone: zone.example, forwarders: ['{authority}']}]}
+outgoing: {dont_query: []}
+dnssec: {validation: 'off'}
+""",
+    'recursor.conf': """
 local-address=127.0.0.1
 local-port={port}
 socket-dir={directory}
 forward-zones=zone.example={authority}
 dont-query=
 dnssec=off
-"""
+""",
+}
 KNOT = """
 net.listen('127.0.0.1', {port})
 modules.unload('ta_signal_query')
@@ -944,8 +952,9 @@ def dnsmasq_forwarding(nsd, tmp_path_factory):
 def recursor(nsd, tmp_path_factory):
     """A PowerDNS Recursor."""
     directory, port = tmp_path_factory.mktemp('recursor'), free_port()
-    conf = RECURSOR.replace('{port}', str(port)).replace('{directory}', str(directory)).replace('{authority}', '{}:{}'.format(*nsd))
-    (directory / 'recursor.conf').write_text(conf)
+    for name, conf in RECURSOR.items():
+        text = conf.replace('{port}', str(port)).replace('{directory}', str(directory)).replace('{authority}', '{}:{}'.format(*nsd))
+        (directory / name).write_text(text)
     with running([program('pdns_recursor'), f'--config-dir={directory}'], port, 'www.zone.example', directory) as address:
         yield address
 
