@@ -44,6 +44,7 @@ from collections.abc import (
     Awaitable,
     Callable,
     Iterable,
+    Iterator,
     Sequence,
 )
 from types import TracebackType
@@ -347,7 +348,7 @@ NEVER_IN_A_LABEL = re.compile(rb'[^!-\-/-~]')  # a dot, a space, or what is not 
 TO_ESCAPE = re.compile(rb'[^!-\[\]-~]')  # the same, and the backslash
 PLAIN_NAME = re.compile(r'[!-\-/-~]{1,63}(?:\.[!-\-/-~]{1,63})*')
 MORE_THAN_A_NAME = re.compile(  # a URL; an address in brackets, maybe with a port; name and port
-    r'.*://(?:[^/]*@)?([^/:?#]+).*|\[(.+)\](?::\d+)?|([^:]+):\d+'
+    r'.*://(?:[^/]*@)?(?:\[(.*)\]|([^/:?#]*)).*|\[(.+)\](?::\d+)?|([^:]+):\d+'
 )
 LENGTH_OCTETS = {length: bytes((length,)) for length in range(1, MAX_LABEL + 1)}
 SPECIAL_DOMAINS = frozenset([b'localhost', b'onion', b'invalid'])  # RFC 6761, RFC 7686
@@ -438,7 +439,8 @@ def candidates(
     literal = to_literal(name, fqdn) if ':' in name or fqdn[-1:].isdigit() else None
     # Nothing is called so: it would be sent, and its user told that it does not exist.
     if literal is None and ':' in name and (found := MORE_THAN_A_NAME.fullmatch(name)):
-        raise invalid(name, f'it is more than a name: write {next(filter(None, found.groups()))}')
+        host = next(filter(None, found.groups()), 'the host')
+        raise invalid(name, f'it is more than a name: write {host}')
     if not search or DOTS.match(name[-1]) or top_level(fqdn) in SPECIAL_DOMAINS:
         return fqdn, [fqdn], literal
     names = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
@@ -656,6 +658,10 @@ def mix_case(fqdn: bytes) -> bytes:
     return (int.from_bytes(fqdn) ^ flips).to_bytes(size)
 
 
+def keep_case(fqdn: bytes) -> bytes:
+    return fqdn
+
+
 def spell(fqdn: bytes, qtype: int, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
     """Returns a question in wire format, in the case that a function gives to its letters."""
     spelled = transform_fqdn(fqdn)
@@ -856,8 +862,6 @@ def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
 
 HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
 SHORTAGE_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
-# These are errors of this machine, not of the nameserver.
-LOCAL_ERRNOS = (*SHORTAGE_ERRNOS, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC)
 
 
 def is_shortage(error: Exception) -> bool:
@@ -1128,7 +1132,8 @@ class FailingNameservers:
 # --- Outcomes -------------------------------------------------------------------------------------
 
 
-# It is told beside the other failures, and never decides which error is raised.
+# These two are reported with the other failures, but never decide which error is raised.
+CUT = Failure(ResolverTimeout, 'gave a truncated reply that holds no record')
 WRONG_CASE = Failure(
     ResolverTimeout,
     'gave a reply that was ignored, since it does not keep the case of the letters in the query: '
@@ -1147,7 +1152,7 @@ class Failures(NamedTuple):
     """
 
     times: dict[tuple[Nameserver | str, Failure], int]
-    last: tuple[int, Failure] = (0, WRONG_CASE)  # with its number in SERIAL
+    last: tuple[int, Failure] = (0, NOT_ASKED)  # with its number in SERIAL
     aliases: tuple[bytes, ...] = ()  # that led to the question
     expires_at: float = -NEVER
 
@@ -1160,8 +1165,11 @@ class Failures(NamedTuple):
         return issubclass(self.last[1].error, TemporaryResolverError)
 
     def are_error_replies(self) -> bool:
-        """Tells whether each nameserver replied, and none with an answer or with bad data."""
-        failures = {failure for _, failure in self.times} - {WRONG_CASE}
+        """Tells whether each nameserver replied, and none with an answer or with bad data.
+
+        Then the domain is broken, which says nothing of the other candidates of a search list.
+        """
+        failures = {failure for _, failure in self.times} - {WRONG_CASE, CUT}
         return bool(failures) and all(failure.is_error_reply() for failure in failures)
 
     def joined_to(self, alias: Answer) -> Failures:
@@ -1190,7 +1198,7 @@ class Failures(NamedTuple):
 
     def error(self, message: str) -> ResolverError:
         """Makes the error to raise."""
-        last = self.last[1] if self.times else NOT_ASKED
+        last = self.last[1]
         error = last.error(message)
         if isinstance(error, ResponseCodeError):
             error.rcode = last.rcode
@@ -1231,21 +1239,19 @@ def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures
     Records of one type come first, then a temporary failure, then bad data. A name that exists by
     one type exists.
     """
-    if isinstance(one, Answer) and isinstance(other, Answer):
-        if one.records and other.records:
-            return one._replace(records=one.records + other.records)
-        return max(
-            (one, other),
-            key=lambda each: (
-                bool(each.records),
-                each.negative is NoRecords,
-                each.reason != NO_AAAA,
-            ),
-        )
     if isinstance(one, Failures) and isinstance(other, Failures):
         return one.merged_with(other)
-    answer, failures = (one, other) if isinstance(one, Answer) else (other, one)
-    return answer if answer.records else failures
+    if one.records and other.records:
+        return one._replace(records=one.records + other.records)  # type: ignore[call-arg]
+    return max(
+        (one, other),
+        key=lambda each: (
+            bool(each.records),
+            isinstance(each, Failures),
+            getattr(each, 'negative', None) is NoRecords,
+            each.reason != NO_AAAA,  # which decides nothing
+        ),
+    )
 
 
 class Cache:
@@ -1259,34 +1265,34 @@ class Cache:
     def __init__(self, max_size: int, stale_for: float) -> None:
         self.max_size = max_size
         self.stale_for = stale_for
-        self.stale: collections.OrderedDict[tuple[bytes, TYPES], Answer] = collections.OrderedDict()
+        # By the candidates and the type of a look-up: which of them gave it, and what.
+        self.stale: collections.OrderedDict[tuple[Any, ...], tuple[bytes, Answer]] = (
+            collections.OrderedDict()
+        )
         self.known: collections.OrderedDict[tuple[bytes, int], Answer | Failures] = (
             collections.OrderedDict()
         )
         self.in_flight: dict[tuple[bytes, int], Question] = {}
 
     def find(self, fqdn: bytes, qtype: int, now: float) -> Answer | Failures | None:
-        outcome = self.known.get((fqdn, qtype))
-        if outcome is None:
-            return None
-        if now < outcome.expires_at:
-            self.known.move_to_end((fqdn, qtype))
-            return outcome
-        del self.known[fqdn, qtype]
+        if outcome := self.known.get((fqdn, qtype)):
+            if now < outcome.expires_at:
+                self.known.move_to_end((fqdn, qtype))
+                return outcome
+            del self.known[fqdn, qtype]
         return None
 
     def begin(self, question: Question) -> None:
         self.in_flight[question.key] = question
 
-    def end(self, question: Question) -> bool:
-        """Takes a question out of flight. Tells whether it was, since the cache was cleared."""
-        if self.in_flight.get(question.key) is not question:
-            return False
-        del self.in_flight[question.key]
-        return True
+    def end(self, question: Question) -> None:
+        if self.in_flight.get(question.key) is question:
+            del self.in_flight[question.key]
 
     def keep(self, question: Question, outcome: Outcome) -> None:
-        """Keeps the outcome of a question until it expires."""
+        """Keeps the outcome of a question until it expires, unless the cache was cleared."""
+        if self.in_flight.get(question.key) is not question:
+            return
         if outcome.expires_at > question.asked_at:
             self.known[question.key] = outcome  # type: ignore[assignment]
             if len(self.known) > self.max_size:
@@ -1294,29 +1300,29 @@ class Cache:
         elif isinstance(outcome, Answer):
             self.known.pop(question.key, None)
 
-    def keep_stale(self, fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
-        """Keeps what was found of a name; that there is nothing ends what was kept."""
+    def keep_stale(self, fqdns: Sequence[bytes], fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
+        """Keeps what a candidate of a look-up gave; that it has nothing ends what it gave."""
         for qtype, outcome in outcomes.items():
-            if isinstance(outcome, Answer):
-                self.stale.pop((fqdn, qtype), None)
+            key = *fqdns, qtype
             if outcome.records:
-                self.stale[fqdn, qtype] = outcome
+                self.stale[key] = fqdn, outcome
+                self.stale.move_to_end(key)
                 if len(self.stale) > self.max_size:
                     self.stale.popitem(last=False)
+            elif isinstance(outcome, Answer) and self.stale.get(key, (b'',))[0] == fqdn:
+                del self.stale[key]
 
-    def find_stale(self, fqdn: bytes, qtypes: Iterable[TYPES], now: float) -> list[Value]:
-        return [
-            record
-            for qtype in qtypes
-            if (answer := self.stale.get((fqdn, qtype)))
-            and now < answer.expires_at + self.stale_for
-            for record in answer.records
-        ]
+    def find_stale(
+        self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES], now: float
+    ) -> tuple[Value, ...]:
+        found = [self.stale[*fqdns, qtype][1] for qtype in qtypes if (*fqdns, qtype) in self.stale]
+        fresh = [answer for answer in found if now < answer.expires_at + self.stale_for]
+        return tuple([record for answer in fresh for record in answer.records])
 
     def clear(self) -> None:
         """Forgets all: a question in flight goes on, but is neither joined nor kept any more."""
         self.known.clear()
-        self.stale.clear()
+        self.stale = collections.OrderedDict()  # another one: what is in flight is not kept
         self.in_flight.clear()
 
 
@@ -1354,19 +1360,22 @@ class Cache:
 
 
 # What an event makes of each state that may have it; in any other state it is a KeyError.
-QUERY_SENT = {'open': 'active'}
-QUERY_TIME_UP = {'active': 'late'}  # its set is over; it is open for a late answer
-QUERY_AGAIN = {'late': 'open'}
-QUERY_CLOSED = {'open': 'closed', 'active': 'closed', 'late': 'closed'}
-
-FLIGHT_TURN = {'waiting': 'idle'}  # it was in line, and nothing is made yet
-FLIGHT_HOOK = {'idle': 'in hook'}  # it needs its next set
-FLIGHT_HOOK_LOST = {'in hook': 'idle'}
-FLIGHT_SET = {'idle': 'ready', 'in hook': 'ready'}
-FLIGHT_ROOM = {'ready': 'asking'}  # it was first in line, often until the end of the step
-FLIGHT_NO_ROOM = {'asking': 'ready'}
-FLIGHT_SET_OVER = {'asking': 'idle'}
-FLIGHT_CLOSED = dict.fromkeys(('waiting', 'idle', 'in hook', 'ready', 'asking'), 'over')
+QUERY = {
+    'sent': {'open': 'active'},
+    'time up': {'active': 'late'},  # its set is over; it is open for a late answer
+    'again': {'late': 'open'},
+    'closed': dict.fromkeys(('open', 'active', 'late'), 'closed'),
+}
+FLIGHT = {
+    'turn': {'waiting': 'idle'},  # it was in line, and nothing is made yet
+    'hook': {'idle': 'in hook'},  # it needs its next set
+    'hook lost': {'in hook': 'idle'},
+    'set': {'idle': 'ready', 'in hook': 'ready'},
+    'room': {'ready': 'asking'},  # first in line; set to ready again where no socket was free
+    'no room': {'asking': 'ready'},
+    'set over': {'asking': 'idle'},
+    'closed': dict.fromkeys(('waiting', 'idle', 'in hook', 'ready', 'asking'), 'over'),
+}
 
 new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
 # One-shot: a closed socket that a forked child still holds stays in epoll, which would report it
@@ -1687,8 +1696,6 @@ class Sockets:
 
     def send(self) -> None:
         """Sends what is open. A query for which there is no buffer goes back to its flight."""
-        if not self.outbox:
-            return
         now = self.poller.loop.time()
         while self.outbox:
             query = self.outbox.popleft()
@@ -1785,8 +1792,9 @@ class Caller:
             self.outcomes[qtype] = outcome
             if self.wanted and self.patience == NEVER and is_positive(outcome):
                 self.patience = MAX_SETS_BESIDE_ADDRESSES
-        if not self.wanted or self.raised is not None:
-            self.wake()
+        is_over = not self.wanted or self.raised is not None
+        if is_over and self.future is not None and not self.future.done():
+            self.future.set_result(None)
 
     def set_was_in_vain(self) -> bool:
         """Counts a set in which a question was asked in vain, and tells whether it was the last."""
@@ -1798,8 +1806,8 @@ class Caller:
         self.to_drive = [*self.to_drive, flight]
         if self.is_in_hook:
             flight.wait_for_hook()
-        if self.future is not None:
-            self.wake()
+        if self.future is not None and not self.future.done():
+            self.future.set_result(None)
 
     def closes(self, generator: Any) -> None:
         """Has this look-up close what a hook gave, in its own task."""
@@ -1819,11 +1827,9 @@ class Caller:
                 given = await anext(flight.enter_hook())
                 timeout, nameservers = check_set(flight, given)
             except StopAsyncIteration:
-                if flight.state == 'in hook':
-                    flight.no_more_sets()
+                flight.no_more_sets()
             except Exception as error:
-                if flight.state == 'in hook':
-                    flight.raised(error)
+                flight.raised(error)
             else:
                 if flight.state == 'in hook':
                     flight.ask(timeout, nameservers, flight.resolver.transform_fqdn)
@@ -1858,12 +1864,8 @@ class Caller:
             if flight.state == 'idle':
                 flight.next_set()
 
-    def wake(self) -> None:
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
-
     def sleep(self) -> asyncio.Future[None]:
-        """Returns what to await until `wake`."""
+        """Returns what to await until there is an outcome, or a hook to await."""
         self.has_waited = True
         self.future = self.loop.create_future()
         return self.future
@@ -1888,7 +1890,7 @@ class Question:
     exhausted: frozenset[Nameserver] = frozenset()  # by error replies, and not asked any more
     cut_by: frozenset[Nameserver] = frozenset()  # to nothing, so that it is asked with EDNS
     failures: dict[tuple[Nameserver | str, Failure], int] = NOTHING
-    last = 0, WRONG_CASE  # failure, as in Failures
+    last = 0, NOT_ASKED  # failure, as in Failures
 
     def __init__(
         self, flight: Flight, fqdn: bytes, qtype: TYPES, packed: bytes, caller: Caller
@@ -1908,33 +1910,21 @@ class Question:
         if key not in failures and len(failures) == MAX_FAILURES:
             failures.popitem()  # the newest, so that the first ones and the last are told
         self.failures = {**failures, key: failures.get(key, 0) + 1}
-        if failure is not WRONG_CASE:
+        if failure not in (WRONG_CASE, CUT):
             self.last = next(SERIAL), failure
-        if failure is TOO_LONG or self.error_replies(nameserver) >= MAX_ERROR_REPLIES:
-            self.exhausted |= {nameserver}
-
-    def error_replies(self, nameserver: Nameserver) -> int:
-        """Returns how many replies of a nameserver were errors."""
-        return sum(
+        error_replies = sum(
             count
-            for (asked, failure), count in self.failures.items()
-            if asked == nameserver and failure.is_error_reply()
+            for (asked, each), count in self.failures.items()
+            if asked == nameserver and each.is_error_reply()
         )
+        if failure is TOO_LONG or error_replies >= MAX_ERROR_REPLIES:
+            self.exhausted |= {nameserver}
 
     def failures_so_far(self) -> Failures:
         """Returns why there is no answer: to be kept if a caller has the other type."""
         is_kept = any(caller.patience < NEVER for caller in self.callers)
         expires_at = self.flight.resolver.loop.time() + MISSING_FOR if is_kept else -NEVER
         return Failures(self.failures, self.last, expires_at=expires_at)
-
-
-class Plan(NamedTuple):
-    """How a name is asked for by resolv.conf: one nameserver after another, in several rounds."""
-
-    timeout: float  # in seconds, for each nameserver
-    nameservers: list[Nameserver]
-    rounds: int
-    transform_fqdn: TransformFqdn
 
 
 class Flight:
@@ -1947,9 +1937,9 @@ class Flight:
     has_answer = False  # to one of the types that it began with
     timeout = 0.0  # of the set
     deadline = NEVER
-    plan: Plan | None = None  # by resolv.conf
-    rounds = 0  # begun
-    round_rest: list[Nameserver] = []  # noqa: RUF012 (it is replaced)
+    sets: Iterator[tuple[float, Sequence[Nameserver], TransformFqdn]] | None = (
+        None  # by resolv.conf
+    )
     generator: Any = None  # of sets, by the hook
     in_set: dict[Query, None] = NOTHING
     late: dict[Query, None] = NOTHING  # the oldest first
@@ -1989,21 +1979,17 @@ class Flight:
         """A caller waits no more. What no caller waits for is not asked any more."""
         for question in self.questions.values():
             question.callers.pop(caller, None)
-        unwanted = [question for question in self.questions.values() if not question.callers]
+        is_closed = self.resolver.loop.is_closed()
+        unwanted = [each for each in self.questions.values() if is_closed or not each.callers]
         for question in unwanted:
-            self.resolver.cache.end(question)
             self.count_silence(question, self.resolver.loop.time())
-        if len(unwanted) == len(self.questions) or self.resolver.loop.is_closed():
-            self.close(caller)
-        else:
-            for question in unwanted:
-                self.remove(question, caller)
+        self.remove(unwanted, caller)
 
     # -- The hook, which one of the callers awaits
 
     def enter_hook(self) -> Any:
         """Returns the generator whose next set is to be awaited."""
-        self.state = FLIGHT_HOOK[self.state]
+        self.state = FLIGHT['hook'][self.state]
         if self.late:
             self.wait_for_hook()
         if self.generator is None:
@@ -2023,13 +2009,13 @@ class Flight:
 
     def lose_hook(self) -> None:
         """The caller was cancelled in the hook, which ends the generator."""
-        self.state = FLIGHT_HOOK_LOST[self.state]
+        self.state = FLIGHT['hook lost'][self.state]
         self.generator = None
 
     # -- Sets
 
     def turn(self) -> None:
-        self.state = FLIGHT_TURN[self.state]
+        self.state = FLIGHT['turn'][self.state]
         self.next_set()
 
     def next_set(self) -> None:
@@ -2041,27 +2027,26 @@ class Flight:
                 caller = next((each for each in callers if not each.is_in_hook), caller)
             caller.drive(self)
             return
-        if self.plan is None:
-            self.plan = self.resolver.plan()
-        if nameserver := self.next_nameserver(self.plan):
-            self.ask(self.plan.timeout, (nameserver,), self.plan.transform_fqdn)
+        if self.sets is None:
+            self.sets = self.sets_by_resolv_conf()
+        if given := next(self.sets, None):
+            self.ask(*given)
         else:
             self.no_more_sets()
 
-    def next_nameserver(self, plan: Plan) -> Nameserver | None:
-        failing: Any = self.resolver.failing
-        while self.round_rest or self.rounds < plan.rounds:
-            if not self.round_rest:
-                self.rounds += 1
-                self.round_rest = plan.nameservers.copy()
-            nameserver = self.round_rest[0]
-            if failing.retry_at:
-                nameserver = failing.choose(self.round_rest, self.resolver.loop.time())
-            self.round_rest.remove(nameserver)
-            for question in self.questions.values():
-                if nameserver not in question.exhausted:
-                    return nameserver
-        return None
+    def sets_by_resolv_conf(self) -> Iterator[tuple[float, Sequence[Nameserver], TransformFqdn]]:
+        """Yields one nameserver after another, in several rounds."""
+        resolver, conf, failing = self.resolver, self.resolver.conf, self.resolver.failing
+        is_mixed = conf.randomize_case or resolver.transform_fqdn is not mix_case
+        transform = resolver.transform_fqdn if is_mixed else keep_case
+        first = next(resolver.rotation) % len(conf.nameservers) if conf.rotate else 0
+        for _ in range(conf.attempts):
+            rest = [*conf.nameservers[first:], *conf.nameservers[:first]]
+            while rest:
+                nameserver = failing.choose(rest, resolver.loop.time())  # type: ignore[union-attr]
+                rest.remove(nameserver)
+                if any(nameserver not in each.exhausted for each in self.questions.values()):
+                    yield resolver.timeout or conf.timeout, (nameserver,), transform
 
     def ask(
         self, timeout: float, nameservers: Sequence[Nameserver], transform_fqdn: TransformFqdn
@@ -2085,7 +2070,7 @@ class Flight:
         except Exception as error:
             self.raised(error)
             return
-        self.state = FLIGHT_SET[self.state]
+        self.state = FLIGHT['set'][self.state]
         self.in_set = {}
         self.timeout = timeout
         if self.late:
@@ -2096,7 +2081,7 @@ class Flight:
     def go_on(self) -> None:
         """Asks what of the set is unasked, as far as there is room, or ends the set."""
         if self.state == 'ready':
-            self.state = FLIGHT_ROOM[self.state]
+            self.state = FLIGHT['room'][self.state]
         while self.unasked:
             question, nameserver, spelled = self.unasked[0]
             if self.late:
@@ -2122,7 +2107,7 @@ class Flight:
     def wait_for_room(self, is_first: bool) -> None:
         """Without a socket, the rest of the set waits as a set does that was not begun."""
         self.stop_clock()
-        self.state = FLIGHT_NO_ROOM[self.state]
+        self.state = FLIGHT['no room'][self.state]
         self.resolver.sockets.enqueue(self, is_first)
 
     def stop_clock(self) -> None:
@@ -2154,7 +2139,7 @@ class Flight:
             query = sockets.open(question, nameserver, spelled)
         if query is None and same:
             query = same[-1]
-            query.state = QUERY_AGAIN[query.state]
+            query.state = QUERY['again'][query.state]
             del self.late[query]
             sockets.send_again(query)
         while query is None and self.late:
@@ -2163,7 +2148,7 @@ class Flight:
         return query
 
     def sent(self, query: Query, now: float) -> None:
-        query.state = QUERY_SENT[query.state]
+        query.state = QUERY['sent'][query.state]
         if query.sent_at == NEVER:
             query.sent_at = now
         if self.resolver.failing is not None:
@@ -2198,14 +2183,14 @@ class Flight:
 
     def end_set(self) -> None:
         """Keeps what was sent for late answers, lets callers go that have enough, and goes on."""
-        self.state = FLIGHT_SET_OVER[self.state]
+        self.state = FLIGHT['set over'][self.state]
         for question in self.questions.values():
             self.count_silence(question, self.deadline)
         for query in list(self.in_set):
             if query.state == 'open':  # in this very step
                 self.close_query(query)
                 continue
-            query.state = QUERY_TIME_UP[query.state]
+            query.state = QUERY['time up'][query.state]
             self.late = {**self.late, query: None}
             failure = Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
             self.failed(query.question, query.nameserver, failure)
@@ -2226,14 +2211,12 @@ class Flight:
         enough = [caller for caller in question.callers if caller.set_was_in_vain()]
         if enough:
             outcome = question.failures_so_far()
-            if self.resolver.cache.in_flight.get(question.key) is question:
-                self.resolver.cache.keep(question, outcome)
+            self.resolver.cache.keep(question, outcome)
             for caller in enough:
                 del question.callers[caller]
                 caller.settle(question.qtype, outcome)
             if not question.callers:
-                self.resolver.cache.end(question)
-                self.remove(question, caller)
+                self.remove([question], enough[-1])
 
     def no_more_sets(self) -> None:
         """Fails what has no answer, after a last look at what has arrived."""
@@ -2282,18 +2265,16 @@ class Flight:
         In no other query is an OPT record, which some nameservers and networks do not let pass.
         """
         question, nameserver = query.question, query.nameserver
-        log(
-            logging.DEBUG,
-            '%s: %s gave a truncated reply that holds no record, and is asked with EDNS',
-            question,
-            nameserver,
-        )
+        self.failed(question, nameserver, CUT)
         question.cut_by |= {nameserver}
         for each in (*self.in_set, *self.late):  # which would be cut as well
             if each.question is question and each.nameserver == nameserver:
                 self.close_query(each)
         if self.state == 'asking':
             self.unasked = [(question, nameserver, query.wire[HEADER.size :]), *self.unasked]
+            self.stop_clock()  # it is given a whole timeout
+            self.deadline = self.resolver.loop.time() + self.timeout
+            self.resolver.sockets.poller.add_deadline(self, self.deadline, self.timeout)
             self.go_on()
 
     def query_failed(self, query: Query, failure: Failure) -> None:
@@ -2315,27 +2296,28 @@ class Flight:
 
         Not if the other type of the name is answered: then something on the way drops this one.
         """
-        failing, cache = self.resolver.failing, self.resolver.cache
-        if failing is None or self.has_answer:
+        failing, now = self.resolver.failing, self.resolver.loop.time()
+        if failing is None or self.has_answer or not self.in_set:
             return
-        for qtype in ADDRESSES:
-            if qtype != question.qtype and isinstance(cache.find(self.fqdn, qtype, until), Answer):
+        for qtype in ADDRESSES.keys() - {question.qtype}:
+            if isinstance(self.resolver.cache.find(self.fqdn, qtype, now), Answer):
                 return
         for query in self.in_set:
             nameserver, since = query.nameserver, query.sent_at
             if (
                 query.question is question
                 and query.state == 'active'
+                and not query.opt  # which may not pass on the way
                 and query.replies == failing.replies[nameserver]
                 and failing.waited(nameserver, self.name, since, until, self.timeout)
             ):
+                text = f'others are asked first, and it again in {FAILING_FOR} s'
                 log(
                     logging.WARNING,
-                    'nameserver %s does not answer (%s): others are asked first, '
-                    'and it again in %s s',
+                    'nameserver %s does not answer (%s): %s',
                     nameserver,
                     question,
-                    FAILING_FOR,
+                    text,
                 )
 
     def give_up_oldest(self) -> None:
@@ -2352,36 +2334,34 @@ class Flight:
             del self.late[query]
             if not self.late:  # nothing is left to be given up
                 self.resolver.sockets.got_set(self)
-        query.state = QUERY_CLOSED[query.state]
+        query.state = QUERY['closed'][query.state]
         self.resolver.sockets.close(query)
 
     # -- Ends
 
     def finish(self, question: Question, outcome: Outcome) -> None:
         """Gives a question its outcome."""
-        if self.resolver.cache.end(question):
-            self.resolver.cache.keep(question, outcome)
+        self.resolver.cache.keep(question, outcome)
         # Before its sockets are closed, so that the next name of a caller comes before those that
         # wait for their turn.
         for caller in question.callers:
             caller.settle(question.qtype, outcome)
         question.callers = NOTHING
-        if len(self.questions) > 1:
-            self.remove(question, caller)
-        else:
-            self.close(caller)
+        self.remove([question], caller)
 
-    def remove(self, question: Question, caller: Caller) -> None:
-        """Asks a question no more. Without another one, the flight is over."""
-        del self.questions[question.qtype]
+    def remove(self, questions: Sequence[Question], caller: Caller) -> None:
+        """Asks questions no more. Without another one, the flight is over."""
+        for question in questions:
+            self.resolver.cache.end(question)
+            del self.questions[question.qtype]
         if not self.questions:
             self.close(caller)
             return
         for query in (*self.in_set, *self.late):
-            if query.question is question:
+            if query.question in questions:
                 self.close_query(query)
         if self.unasked:
-            self.unasked = [each for each in self.unasked if each[0] is not question]
+            self.unasked = [each for each in self.unasked if each[0] not in questions]
             self.resolver.sockets.flush_soon()  # it needs less room now
         if self.state == 'asking' and (self.unasked or not self.in_set):
             self.go_on()
@@ -2394,13 +2374,14 @@ class Flight:
             self.resolver.sockets.remove(self)
         if self.state != 'in hook':
             caller.closes(self.generator)
-        self.state = FLIGHT_CLOSED[self.state]
+        self.state = FLIGHT['closed'][self.state]
         self.stop_clock()
-        for query in self.in_set | self.late:
-            query.state = QUERY_CLOSED[query.state]
+        for query in (*self.in_set, *self.late):
+            query.state = QUERY['closed'][query.state]
             self.resolver.sockets.close(query)
         self.questions = self.in_set = self.late = NOTHING
         self.unasked = []
+        self.sets = None
 
 
 # The look-ups above do without it: it serves code that reads replies by itself.
@@ -2450,20 +2431,6 @@ ASKABLE: dict[Any, tuple[TYPES, ...]] = {  # what `resolve` takes -> record type
         for families in itertools.product((TYPES.A, TYPES.AAAA), repeat=count)
     },
 }
-
-
-def keep_case(fqdn: bytes) -> bytes:
-    return fqdn
-
-
-def ends_search(outcome: Answer | Failures) -> bool:
-    """Tells whether no other candidate of a search list is tried after this outcome of one.
-
-    A domain for which all nameservers reply with errors is broken, which says nothing of others.
-    """
-    if isinstance(outcome, Answer):
-        return bool(outcome.records)
-    return not outcome.are_error_replies()
 
 
 def search_error(
@@ -2557,9 +2524,6 @@ class LoopResolver:
         self.warn_of_stale_at = -math.inf
         self.sockets = Sockets(Poller(loop), max_sockets)
 
-    def is_busy(self) -> bool:
-        return bool(self.cache.in_flight or self.sockets.poller.queries)
-
     def recall(
         self, name: str, qtypes: tuple[TYPES, ...], now: float
     ) -> tuple[Value, ...] | Caller:
@@ -2588,16 +2552,16 @@ class LoopResolver:
                 return Caller(self.loop, qtypes, as_given, fqdns, decided, outcomes)
             if outcome.records:
                 return outcome.records
-            decided = decided or {}
-            decided[fqdn] = outcome
-            if ends_search(outcome):
+            decided = {**decided, fqdn: outcome}
+            if isinstance(outcome, Failures) and not outcome.are_error_replies():
                 break
         raise search_error(decided, as_given, qtypes)
 
     def read_conf(self, now: float) -> ResolvConf:
         """Returns what resolv.conf says. Where it names others, what was known is forgotten."""
         before = self.conf
-        if before.reload and (conf := self.resolv_conf.read(now)) is not before:
+        may_change = before.reload or self.resolv_conf.version is None
+        if may_change and (conf := self.resolv_conf.read(now)) is not before:
             self.conf = conf
             for text in conf.unusual:
                 log(logging.WARNING, '%s: %s', RESOLV_CONF, text)
@@ -2674,6 +2638,7 @@ class LoopResolver:
     async def resolve(self, caller: Caller) -> tuple[Value, ...]:
         """Returns the records of a name for which something has to be awaited."""
         qtypes, decided = caller.qtypes, caller.decided
+        stale, stale_for = self.cache.stale, self.cache.stale_for
         outcomes: dict[TYPES, Outcome] | None = caller.outcomes
         if self.get_host is not None:
             outcomes = None  # before the hook was asked
@@ -2687,29 +2652,29 @@ class LoopResolver:
             outcomes = await self.find(caller, fqdn, qtypes, outcomes)
             while (outcome := merged(outcomes, qtypes)) is None:
                 await self.follow(caller, fqdn, outcomes)
-            if self.cache.stale_for:
-                self.cache.keep_stale(fqdn, outcomes)
+            if stale is self.cache.stale and stale_for and caller.has_waited:
+                self.cache.keep_stale(caller.fqdns, fqdn, outcomes)
             if outcome.records:
                 return outcome.records
-            decided = decided or {}
-            decided[fqdn] = outcome
-            if ends_search(outcome):
+            decided = {**decided, fqdn: outcome}
+            if isinstance(outcome, Failures) and not outcome.are_error_replies():
                 break
             outcomes = None
         raise search_error(decided, caller.as_given, qtypes)
 
     def find_stale(
-        self, name: str, qtypes: tuple[TYPES, ...], error: TemporaryResolverError
+        self, name: str, qtypes: tuple[TYPES, ...], error: ResolverError
     ) -> tuple[Value, ...]:
-        """Returns the records that a name had before, to be given in place of an error."""
-        now = self.loop.time()
-        for fqdn in candidates(name, self.conf.search, self.conf.ndots)[1]:
-            if records := self.cache.find_stale(fqdn, qtypes, now):
-                if now >= self.warn_of_stale_at:
-                    self.warn_of_stale_at = now + FAILING_FOR
-                    log(logging.WARNING, '%s; what was true before is given (stale_for)', error)
-                return tuple(records)
-        return ()
+        """Returns the records that a name had before, to be given in place of a temporary error."""
+        fqdns, now = candidates(name, self.conf.search, self.conf.ndots)[1], self.loop.time()
+        if isinstance(error, DoesNotExist):
+            for qtype in qtypes:
+                self.cache.stale.pop((*fqdns, qtype), None)
+        records = self.cache.find_stale(fqdns, qtypes, now)
+        if records and now >= self.warn_of_stale_at:
+            self.warn_of_stale_at = now + FAILING_FOR
+            log(logging.WARNING, '%s; what was true before is given (stale_for)', error)
+        return records
 
     async def follow(self, caller: Caller, fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
         """Puts what the end of an alias has in place of the alias, for all types that have it."""
@@ -2779,15 +2744,6 @@ class LoopResolver:
             flight = Flight(self, fqdn, rest, caller)
             self.sockets.admit(flight, caller.has_waited)
 
-    def plan(self) -> Plan:
-        """Returns how a name is asked for by resolv.conf."""
-        conf, transform = self.conf, self.transform_fqdn
-        if transform is mix_case and not conf.randomize_case:
-            transform = keep_case
-        first = next(self.rotation) % len(conf.nameservers) if conf.rotate else 0
-        nameservers = [*conf.nameservers[first:], *conf.nameservers[:first]]
-        return Plan(self.timeout or conf.timeout, nameservers, conf.attempts, transform)
-
 
 def Resolver(  # noqa: N802
     get_host: GetHost | None = None,
@@ -2839,8 +2795,8 @@ def Resolver(  # noqa: N802
                 f'get_host, get_nameservers and transform_fqdn must be functions, not {hook!r}'
             )
 
-    def new(loop: asyncio.AbstractEventLoop) -> LoopResolver:
-        return LoopResolver(
+    return in_each_loop(
+        lambda loop: LoopResolver(
             loop,
             get_host,
             get_nameservers,
@@ -2850,8 +2806,7 @@ def Resolver(  # noqa: N802
             max_cache_size,
             stale_for,
         )
-
-    return in_each_loop(new)
+    )
 
 
 def in_each_loop(
@@ -2862,7 +2817,8 @@ def in_each_loop(
 
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
         for other, resolver in list(in_loop.items()):  # a copy: other threads may have loops
-            if not other.is_running() and not (resolver.is_busy() and not other.is_closed()):
+            is_busy = resolver.cache.in_flight or resolver.sockets.poller.queries
+            if not other.is_running() and (other.is_closed() or not is_busy):
                 in_loop.pop(other, None)
                 resolver.sockets.poller.leave_if_idle()
         in_loop[loop] = resolver = new(loop)
@@ -2896,7 +2852,7 @@ def in_each_loop(
         try:
             found = resolver.recall(name, qtypes, loop.time())
             return found if isinstance(found, tuple) else await resolver.resolve(found)
-        except TemporaryResolverError as error:
+        except (TemporaryResolverError, DoesNotExist) as error:
             if records := resolver.find_stale(name, qtypes, error):
                 return records
             raise
@@ -2966,7 +2922,7 @@ async def getaddrinfo(
         text = to_printable(name) if name and isinstance(name, str) else name
     except InvalidName as error:
         raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
-    if not text or not is_asked or text[:1].isdigit() or ':' in text:
+    if not text or text == '*' or not is_asked or text[:1].isdigit() or ':' in text:
         try:
             return socket.getaddrinfo(
                 text, port, family, type, proto, flags | socket.AI_NUMERICHOST
@@ -2978,7 +2934,10 @@ async def getaddrinfo(
                     code, getattr(error, 'strerror', f'{name!r} is not an IP address')
                 ) from error
     qtypes = FAMILIES.get(family, FAMILIES[socket.AF_UNSPEC])
-    entries = {qtype: find_entries(qtype, port, family, type, proto, flags) for qtype in qtypes}
+    try:
+        entries = {qtype: find_entries(qtype, port, family, type, proto, flags) for qtype in qtypes}
+    except UnicodeError as error:
+        raise socket.gaierror(socket.EAI_SERVICE, f'{port!r} is not a service') from error
     now = int(asyncio.get_running_loop().time())
     if flags & socket.AI_ADDRCONFIG:
         configured = tuple(qtype for qtype in qtypes if is_configured(qtype, now))
@@ -3106,7 +3065,8 @@ async def create_connection(
     """Does what the loop's own method does, with names looked up by its `getaddrinfo`."""
     import ssl
 
-    connect = functools.partial(type(loop).create_connection, loop, protocol_factory, **options)
+    factory = functools.cache(protocol_factory)  # called once, however many addresses are tried
+    connect = functools.partial(type(loop).create_connection, loop, factory, **options)
     if host is None:  # there is a socket, or an error to be raised
         return await connect(
             host, port, family=family, proto=proto, flags=flags, server_hostname=server_hostname
@@ -3123,11 +3083,11 @@ async def create_connection(
             return await connect(
                 text, number, family=kind, proto=protocol, server_hostname=server_hostname
             )
-        except (ssl.SSLError, ConnectionAbortedError):  # of TLS, with a peer that was reached
-            raise
+        except (ssl.SSLError, ConnectionAbortedError, ConnectionResetError):
+            raise  # of TLS, with a peer that was reached
         except OSError as error:
             errors.append(error)
-    if len(errors) == 1:
+    if len(set(map(str, errors))) == 1:
         raise errors[0]
     raise OSError(f'Multiple exceptions: {", ".join(map(str, errors))}') from errors[-1]
 
@@ -3328,11 +3288,13 @@ def run() -> None:
     if hasattr(signal, 'SIGPIPE'):  # pragma: no branch (Windows has none)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, 'standard output is closed')
         status = main()
-        print(end='', flush=True)
-    except OSError as error:  # of standard output, whose buffer must not be written at exit either
+        sys.stdout.flush()
+    except OSError as error:  # the buffer of standard output must not be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f'The output cannot be written: {error}', file=sys.stderr)
+        print(f'The command failed: {error}', file=sys.stderr)
         status = 2
     sys.exit(status)
 

@@ -44,6 +44,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import types
 import typing
 import unittest
 import unittest.mock
@@ -1217,6 +1218,8 @@ class TestNames:
         'URL with all its parts': ('http://me@www.example.com:80/a:b', 'www.example.com'),
         'name and port': ('example.com:80', 'example.com'),
         'address and port': ('[::1]:80', '::1'),
+        'URL of an address': ('http://[2001:db8::1]:80/', '2001:db8::1'),
+        'URL without a host': ('http:///', 'the host'),
     })  # fmt: skip
     async def test_more_than_a_name_is_refused_with_what_to_write(self, resolving, name, write):
         server, resolve = resolving(a('192.0.2.1'))
@@ -1730,6 +1733,25 @@ class TestFiles:
                     assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
                 await asyncio.sleep(5)
 
+    async def test_half_of_a_file_with_no_reload_is_read_again(self, nameserver, tmp_path, monkeypatch):
+        server, path = nameserver(a('192.0.2.1', ttl=0)), tmp_path / 'resolv.conf'
+        monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
+        path.write_text('options no-reload\nnameserver 127.0.0.1\n')
+
+        def open_half(path_, mode):
+            if path_ == str(path):
+                path.write_text('options no-reload\nnameserver 127.0.0.1\n# written while it is read\n')
+            return contextlib.nullcontext(['options no-reload\n'])
+
+        ports = {'127.0.0.1': server.at}
+        with redirected(lambda ip, port: ports.get(ip, (ip, port))):
+            resolve, _ = Resolver()
+            with unittest.mock.patch('aiodnsresolver.open', side_effect=open_half, create=True):
+                await resolve('www.example.com', TYPES.A)
+            ports['127.0.0.1'] = ('127.0.0.1', 9)  # what 127.0.0.1 of the second reading is
+            with pytest.raises(m.ResolverError):
+                await resolve('www.example.com', TYPES.A)
+
     async def test_file_rewritten_within_a_tick_of_the_clock_of_its_file_system_is_read_again(self, tmp_path, monkeypatch):
         path = tmp_path / 'hosts'
         file = m.SystemFile(str(path), m.parse_hosts)
@@ -2241,6 +2263,17 @@ class TestFailingNameservers:
             await asyncio.gather(resolve('other.example', TYPES.TXT), return_exceptions=True)  # a second name
         assert len(caplog.messages) == 1
 
+    async def test_what_is_cached_of_the_other_type_stays_so_where_nothing_can_be_sent(self, nameserver):
+        server = nameserver(by(A=four, AAAA=nxdomain), address='127.0.0.2')
+        with files(resolv_conf='nameserver 255.255.255.255\nnameserver 127.0.0.2'):
+            with redirected(lambda ip, port: server.at if ip == '127.0.0.2' else (ip, port)):
+                resolve, _ = Resolver()
+                await resolve('www.example.com', TYPES.A)
+                with pytest.raises(m.NameDoesNotExist):
+                    await resolve('www.example.com', TYPES.AAAA)
+                await resolve('www.example.com', TYPES.A)
+        assert server.types == [1, 28]
+
     async def test_nameserver_that_refuses_other_names_stays_the_first(self, nameserver):
         inside = nameserver(zone({'db.inside': '10.0.0.1'}, otherwise=refused))
         outside = nameserver(zone({'www.example.com': '192.0.2.1'}), address='127.0.0.2')
@@ -2253,9 +2286,7 @@ class TestFailingNameservers:
     async def test_nameserver_with_error_replies_is_asked_twice(self, nameserver, given, count):
         servers = [nameserver(given, address=f'127.0.0.{i + 1}') for i in range(count)]
         with system(*servers) as resolve:
-            with pytest.raises(
-                m.ResolverError, match=r'127.0.0.1:\d+ (answered|is|has) ' if given is truncated_and_empty else r'\(2 times\)'
-            ):
+            with pytest.raises(m.ResolverError, match='does not fit' if given is truncated_and_empty else r'\(2 times\)'):
                 await resolve('www.example.com', TYPES.A)
         assert [len(server.queries) for server in servers] == [2] * count
 
@@ -3271,9 +3302,9 @@ FAILING = {  # replies, what is said of it, the error, seconds until it is out, 
     'FORMERR': ([formerr], 'answered FORMERR', m.ResponseCodeError, 0, 1),
     'NOTIMP': ([notimp], 'answered NOTIMP', m.ResponseCodeError, 0, 1),
     'lame': ([lame], 'is neither authoritative nor recursive (lame)', m.TemporaryResolverError, 0, 1),
-    'truncated and empty': ([truncated_and_empty], TOO_LONG, m.AnswerTooLong, 0, 2),
 }
 FAILING_AT_FIRST = {  # replies, seconds, queries
+    'truncated and empty': ([truncated_and_empty], 0, 2),
     **{name: (replies, seconds, queries) for name, (replies, _, _, seconds, queries) in FAILING.items()},
     'wrong case': ([wrong_case], 1, 1),
     'dies': ([dies], 1, 1),
@@ -3368,8 +3399,7 @@ class TestLookUps:
             await asking(*[(1, server.at) for server in servers] * 2)('www.example.com', TYPES.A)
         assert type(caught.value) is error
         assert str(caught.value) == f'www.example.com A: {servers[0].text} {says} (2 times); {servers[1].text} {says} (2 times)'
-        again = 1 if queries == 2 else queries  # what is cut is asked for with EDNS at once
-        assert (now(), *[len(server.queries) for server in servers]) == (1000 + 4 * seconds, queries + again, queries + again)
+        assert (now(), *[len(server.queries) for server in servers]) == (1000 + 4 * seconds, 2 * queries, 2 * queries)
         if not replies:
             assert isinstance(caught.value.__cause__, ConnectionRefusedError)
             assert caught.value.errno == errno.ECONNREFUSED
@@ -3766,7 +3796,9 @@ class TestCutReplies:
             two.replies[:] = [cut(answered)]
             with pytest.raises(m.AnswerTooLong) as caught:
                 await resolve('www.example', TYPES.A)
-        assert str(caught.value) == 'www.example A: ' + '; '.join(f'{server.text} {TOO_LONG}' for server in (one, two))
+        assert str(caught.value) == 'www.example A: ' + '; '.join(
+            f'{server.text} {what}' for server in (one, two) for what in ('gave a truncated reply that holds no record', TOO_LONG)
+        )
         assert not isinstance(caught.value, m.TemporaryResolverError)
         assert (now(), len(one.queries), len(two.queries)) == (1000, 6, 4)
 
@@ -3793,6 +3825,35 @@ class TestCutReplies:
         server = nameserver(after(0.7, truncated_and_empty), cut(a('192.0.2.1'), servfail))
         assert texts(await asking((0.5, server.at), 1, (0.5, server.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert now() == 1001.5
+
+    async def test_it_is_given_a_whole_timeout(self, nameserver):
+        server = nameserver(lambda query: [0.3, (a('192.0.2.1') if with_edns(query) else truncated_and_empty)(query)])
+        assert texts(await asking((0.5, server.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert now() == pytest.approx(1000.6)
+
+    async def test_cut_reply_that_is_there_when_the_time_is_up_is_asked_for_again(self, nameserver, clock):
+        server = nameserver(cut(a('192.0.2.1')))
+        (looking,) = start(asking((0.5, server.at))('www.example.com', TYPES.A))
+        await asyncio.sleep(0)
+        server.read()
+        clock.now += 1  # a long step, in which the reply has arrived
+        assert texts(await looking) == ['192.0.2.1']
+
+    async def test_cut_reply_is_told_where_the_other_is_lost(self, nameserver):
+        server = nameserver(cut(silence))
+        with pytest.raises(m.ResolverTimeout) as caught:
+            await asking((0.5, server.at))('www.example.com', TYPES.A)
+        assert str(caught.value) == (
+            f'www.example.com A: {server.text} gave a truncated reply that holds no record; {server.text} timed out after 0.5 s'
+        )
+
+    async def test_nameserver_is_not_demoted_where_edns_does_not_pass(self, nameserver, caplog):
+        one, two = nameserver(cut(silence)), nameserver(cut(silence), address='127.0.0.2')
+        with system(one, two, options='attempts:1') as resolve:
+            for name in ('a.example', 'b.example', 'c.example'):
+                with pytest.raises(m.ResolverTimeout):
+                    await resolve(name, TYPES.A)
+            assert (caplog.messages, one.names[-2:]) == ([], ['c.example'] * 2)
 
     @pytest.mark.parametrize('max_sockets', [1, 2])
     async def test_it_needs_no_further_socket(self, nameserver, max_sockets):
@@ -4972,6 +5033,53 @@ class TestStaleAnswers:
             await resolve('db', TYPES.A)
             assert await asked_in_an_outage(server, resolve, 'db', TYPES.A, 21) == ['192.0.2.2']
 
+    async def test_answer_in_flight_when_the_cache_is_cleared_is_not_kept(self, nameserver):
+        server = nameserver(after(0.2, a('192.0.2.1')))
+        resolve, clear_cache = resolver_for(server, stale_for=60)
+        (looking,) = start(resolve('www.example.com', TYPES.A))
+        await asyncio.sleep(0.1)
+        clear_cache()
+        assert texts(await looking) == ['192.0.2.1']
+        assert await asked_in_an_outage(server, resolve, 'www.example.com', TYPES.A) is m.ResolverTimeout
+
+    async def test_answer_to_another_name_is_not_that_of_a_candidate(self, nameserver):
+        server = nameserver(zone({'db.a.example': '192.0.2.1', 'db.b.example': '192.0.2.2'}))
+        with system(server, search='a.example b.example'):
+            resolve, _ = Resolver(stale_for=600)
+            await resolve('db.b.example', TYPES.A)
+            assert await asked_in_an_outage(server, resolve, 'db', TYPES.A, 30) is m.ResolverTimeout
+
+    async def test_denial_of_the_candidate_that_gave_it_ends_it(self, nameserver):
+        server = nameserver(zone({'db.a.example': '192.0.2.1'}))
+        with system(server, search='a.example b.example'):
+            resolve, _ = Resolver(stale_for=600)
+            await resolve('db', TYPES.A)
+            await asyncio.sleep(30)
+            outage = zone({'db.a.example': nxdomain}, otherwise=silence)
+            assert await asked_in_an_outage(server, resolve, 'db', TYPES.A, outage=outage) is m.ResolverTimeout
+
+    async def test_denial_that_only_the_cache_had_ends_it(self, nameserver):
+        server = nameserver(a('192.0.2.1', ttl=1), nxdomain)
+        resolve = Resolver(get_nameservers=rounds(server), stale_for=600)[0]
+        await resolve('www.example.com', TYPES.A)
+        await asyncio.sleep(2)
+        (looking,) = start(resolve('www.example.com', TYPES.A))
+        await asyncio.sleep(0)
+        server.read()
+        await asyncio.sleep(0)
+        await end(looking)  # in the step in which the reply is read
+        for expected in (m.NameDoesNotExist, m.ResolverTimeout):
+            assert await asked_in_an_outage(server, resolve, 'www.example.com', TYPES.A, 5) is expected
+            await asyncio.sleep(20)
+
+    async def test_what_a_hook_gave_is_not_kept(self, nameserver):
+        hosts = Hosts(ipaddress.ip_address('192.0.2.9'))
+        resolve = Resolver(get_host=hosts, get_nameservers=rounds(nameserver(silence)), stale_for=60)[0]
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.9']
+        hosts.found = None
+        with pytest.raises(m.ResolverTimeout):
+            await resolve('www.example.com', TYPES.A)
+
     async def test_clear_cache_forgets_it(self, nameserver):
         server = nameserver(a('192.0.2.1'))
         resolve, clear_cache = resolver_for(server, stale_for=60)
@@ -5714,7 +5822,7 @@ class TestLogging:
                 f'www.example.com A: {server.text} answered SERVFAIL',
                 f'www.example.com A: {server.text} answered SERVFAIL',
                 f'www.example.com A: {server.text} gave a reply that cannot be read: the record whose data end at octet 49 is cut off',
-                f'www.example.com A: {server.text} gave a truncated reply that holds no record, and is asked with EDNS',
+                f'www.example.com A: {server.text} gave a truncated reply that holds no record',
                 f'www.example.com A: {server.text} {TOO_LONG}',
                 f'www.example.com A: {server.text} answered with the alias b.example, TTL 30, in 0.0 ms',
                 f'b.example A: {server.text} answered 192.0.2.1, 192.0.2.2, TTL 20, in 3.2 ms',
@@ -6492,8 +6600,8 @@ class TestSchedules:
         'when a flight comes to the line': (m.Sockets.admit, 'self.flush_soon()'),
         'when a flight may give up sockets': (m.Sockets.awaits_hook, 'self.flush_soon()'),
         'when a query is sent again': (m.Sockets.send_again, 'self.flush_soon()'),
-        'when a question is settled': (m.Caller.settle, 'self.wake()'),
-        'when a caller is to drive': (m.Caller.drive, 'self.wake()'),
+        'when a question is settled': (m.Caller.settle, 'self.future.set_result(None)'),
+        'when a caller is to drive': (m.Caller.drive, 'self.future.set_result(None)'),
         'when a caller that drives leaves': (m.Caller.pass_on, 'flight.next_set()'),
         'when a question is asked no more': (m.Flight.remove, 'self.go_on()'),
         'when nothing of a set was sent': (m.Flight.go_on, 'self.resolver.loop.call_soon(self.end_unsent_set)'),
@@ -7339,6 +7447,7 @@ CALLS = [
     *[((host, 80), STREAM, '') for host in ('127.0.0.1', '127.1', '0x7f.1', '2130706433')],
     *[((host, 80), STREAM, '') for host in ('\uff11\uff12\uff17.1', '127\u30021', '1\xb27.1')],
     *[((host, 80), STREAM, '') for host in ('::1', '::ffff:1.2.3.4', 'fe80::1%lo', 'fe80::1%1', '2001:DB8::1')],
+    (('*', 80), STREAM, ''),
     (('both.test', 80), STREAM, 'order'),
     (('192.0.2.1.', 80), STREAM, 'final dot'),
     (('four.test.', 80), STREAM, 'found in the hosts file'),
@@ -7605,6 +7714,7 @@ class TestGetaddrinfo:
         'NUL after an address, in octets': (b'127.0.0.1\0', 80),
         'ideographs after a digit': ('1' + ''.join(map(chr, range(0x4E00, 0x4E00 + 4000))), 80),
         'name and port': ('web:80', 80),
+        'surrogate as service': ('www.example.com', '\ud800'),
     })  # fmt: skip
     async def test_bad_input_sends_nothing(self, nameserver, host, port):
         server = nameserver(a('192.0.2.1'))
@@ -7668,14 +7778,19 @@ class OtherLoop:
 
     async def create_connection(self, factory, host=None, port=None, **options):
         self.calls.append((host, port, options))
+        protocol = factory()
         if error := self.errors.get(str(host).replace('.', '_')):
             raise error
-        return factory, host
+        return protocol, host
 
 
 async def connected_by(loop, *args, **options):
     m.install(unittest.mock.AsyncMock(return_value=tuple(IPv4AddressExpiresAt(f'192.0.2.{i}', 0) for i in (1, 2, 3))), loop)
-    return await loop.create_connection('factory', *args, **options)
+    factory = unittest.mock.Mock(return_value='a protocol')
+    try:
+        return await loop.create_connection(factory, *args, **options)
+    finally:
+        factory.assert_called_once_with()
 
 
 class TestInstall:
@@ -7718,7 +7833,7 @@ class TestInstall:
 
     async def test_one_address_after_the_other_is_tried_with_what_was_given(self):
         loop = OtherLoop(**{'192_0_2_1': ConnectionRefusedError(111, 'one'), '192_0_2_2': OSError(113, 'two')})
-        assert await connected_by(loop, 'www.example.com', 80, family=socket.AF_INET, ssl=True, limit=3) == ('factory', '192.0.2.3')
+        assert await connected_by(loop, 'www.example.com', 80, family=socket.AF_INET, ssl=True, limit=3) == ('a protocol', '192.0.2.3')
         expected = {'family': socket.AF_INET, 'proto': socket.IPPROTO_TCP, 'ssl': True, 'limit': 3, 'server_hostname': 'www.example.com'}
         assert loop.calls == [(f'192.0.2.{i}', 80, expected) for i in (1, 2, 3)]
 
@@ -7733,6 +7848,10 @@ class TestInstall:
 
     async def test_error_is_that_of_the_one_address_or_of_all(self):
         refused_ = ConnectionRefusedError(111, 'refused')
+        with pytest.raises(ConnectionRefusedError):
+            await connected_by(
+                OtherLoop(**{f'192_0_2_{i}': ConnectionRefusedError(111, 'refused') for i in (1, 2, 3)}), 'www.example.com', 80
+            )
         loop = OtherLoop(**{f'192_0_2_{i}': OSError(113, f'no route to {i}') for i in (1, 2)}, **{'192_0_2_3': refused_})
         with pytest.raises(
             OSError, match=r'^Multiple exceptions: \[Errno 113\] no route to 1, \[Errno 113\] no route to 2, \[Errno 111\] refused$'
@@ -7743,7 +7862,9 @@ class TestInstall:
             await connected_by(OtherLoop(**{'192_0_2_7': refused_}), '192.0.2.7', 80)
         assert caught.value is refused_
 
-    @pytest.mark.parametrize('error', [ssl.SSLCertVerificationError(1, 'bad'), ConnectionAbortedError('handshake'), ZeroDivisionError()])
+    @pytest.mark.parametrize(
+        'error', [ssl.SSLCertVerificationError(1, 'bad'), ConnectionAbortedError('handshake'), ConnectionResetError(), ZeroDivisionError()]
+    )
     async def test_error_of_a_peer_that_was_reached_is_raised_at_once(self, error):
         loop = OtherLoop(**{'192_0_2_1': error})
         with pytest.raises(type(error)):
@@ -7759,7 +7880,7 @@ class TestInstall:
 
     async def test_call_without_a_host_is_passed_on(self):
         loop = OtherLoop()
-        assert await connected_by(loop, sock='a socket', ssl=True) == ('factory', None)
+        assert await connected_by(loop, sock='a socket', ssl=True) == ('a protocol', None)
         assert loop.calls == [(None, None, {'family': 0, 'proto': 0, 'flags': 0, 'server_hostname': None, 'sock': 'a socket', 'ssl': True})]
 
 
@@ -7909,8 +8030,10 @@ class TestCommand:
                     with pytest.raises(ZeroDivisionError):
                         run(parsed.resolve('name', TYPES.A))
                 resolver, fqdn, *_ = made.call_args.args
-                assert (fqdn, resolver.plan().timeout) == (b'name.a.example', timeout)
-                assert list(map(str, resolver.plan().nameservers)) == ['127.0.0.1:9' if nameserver else '192.0.2.53:53']
+                question = types.SimpleNamespace(exhausted=())
+                sets = list(m.Flight.sets_by_resolv_conf(types.SimpleNamespace(resolver=resolver, questions={TYPES.A: question})))
+                asked = m.to_nameserver('127.0.0.1', 9) if nameserver else m.to_nameserver('192.0.2.53', 53)
+                assert (fqdn, sets) == (b'name.a.example', [(timeout, (asked,), mix_case)] * 5)
 
     def test_output_that_cannot_be_written_has_status_2(self, monkeypatch, capsys):
         with monkeypatch.context() as patched:
@@ -7919,11 +8042,17 @@ class TestCommand:
             patched.setattr(m, 'main', unittest.mock.Mock(side_effect=OSError(errno.ENOSPC, 'full')))
             with pytest.raises(SystemExit, match='2'):
                 m.run()
-        assert capsys.readouterr().err == 'The output cannot be written: [Errno 28] full\n'
+            patched.setattr(sys, 'stdout', None)
+            with pytest.raises(SystemExit, match='2'):
+                m.run()
+        assert capsys.readouterr().err == 'The command failed: [Errno 28] full\nThe command failed: [Errno 9] standard output is closed\n'
         call = [sys.executable, '-m', 'aiodnsresolver', 'localhost', 'A']
         with open('/dev/full', 'w') as full:
             done = subprocess.run(call, stdout=full, stderr=subprocess.PIPE, cwd=HERE, timeout=30, text=True)
-        assert (done.returncode, done.stderr) == (2, 'The output cannot be written: [Errno 28] No space left on device\n')
+        assert (done.returncode, done.stderr) == (2, 'The command failed: [Errno 28] No space left on device\n')
+        closed = shlex.join(call) + ' >&-'
+        done = subprocess.run(closed, shell=True, stderr=subprocess.PIPE, cwd=HERE, timeout=30, text=True)
+        assert (done.returncode, done.stderr) == (2, 'The command failed: [Errno 9] standard output is closed\n')
 
     def test_version_is_printed(self, capsys):
         with pytest.raises(SystemExit):
