@@ -3,8 +3,8 @@
     resolve, clear_cache = Resolver()
     addresses = await resolve('www.example.com', TYPES.A)
 
-How a name passes through this file, each of whose sections uses only those above it, but for the
-flights of "Exchange", which know the LoopResolver that they belong to:
+How a name passes through this file. Each section uses only those above it, with two exceptions:
+the cache holds the questions in flight, and each flight knows its LoopResolver, further below.
 
     resolve(name, qtype)
       name ── candidates ──▶ fqdns                       names, search list
@@ -14,9 +14,9 @@ flights of "Exchange", which know the LoopResolver that they belong to:
           Query ──▶ datagrams ── read_reply ──▶ Answer | Failure | None
       Answer ──▶ addresses with expires_at | alias: ask again | DoesNotExist
 
-The sections up to "Outcomes" are pure or read a file: bytes and values, with the time passed in.
-From "Exchange" on the code touches the event loop. What goes wrong with a query is a value, not an
-exception, until `LoopResolver.resolve` raises it.
+The sections up to "Outcomes" work on bytes and values, or read a file. From "Exchange" on the code
+touches the event loop. What goes wrong with a query is a value, not an exception, until
+`search_error` makes the one to raise.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ IN = 1  # the class of the Internet
 MAX_LABEL = 63  # octets, RFC 1035 §2.3.4
 MAX_NAME = 255  # octets on the wire, which are two more than in dotted form
 MAX_DATAGRAM = 65535
-EDNS_SIZE = 1232  # octets of a reply that no network has to cut, as DNS Flag Day 2020 has it
+EDNS_SIZE = 1232  # octets, the size recommended by DNS Flag Day 2020
 MAX_LETTERS = 2 * MAX_NAME  # of a name before it is encoded
 MAX_ALIASES = 16
 MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
@@ -146,7 +146,7 @@ MAX_READS = 32  # at once of one socket, so that a flood does not hold the loop 
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
 NEVER = math.inf  # in seconds of any clock
-NOTHING: Any = {}  # what stands for a dict that is not needed yet, or any more; never written to
+NOTHING: Any = {}  # placeholder for an empty dict; never written to
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
@@ -244,7 +244,7 @@ class ResponseCodeError(TemporaryResolverError):
 
 
 class AnswerTooLong(ResolverError):
-    """The answer does not fit in a reply by UDP, as the last nameserver that was asked has it."""
+    """The answer does not fit in a reply by UDP, according to the last nameserver asked."""
 
 
 class BadAddress(ResolverError, ipaddress.AddressValueError):
@@ -437,7 +437,7 @@ def candidates(
     """
     fqdn = to_fqdn(name)
     literal = to_literal(name, fqdn) if ':' in name or fqdn[-1:].isdigit() else None
-    # Nothing is called so: it would be sent, and its user told that it does not exist.
+    # No host has such a name: otherwise it would be asked for and reported as nonexistent.
     if literal is None and ':' in name and (found := MORE_THAN_A_NAME.fullmatch(name)):
         host = next(filter(None, found.groups()), 'the host')
         raise invalid(name, f'it is more than a name: write {host}')
@@ -733,7 +733,8 @@ def read_addresses(
 ) -> Answer | None:
     """Reads the common answer section: only addresses, each owned by a pointer to the question.
 
-    Returns None for any other. Nearly all replies are so, and `parse` takes five times as long.
+    Returns None for any other. Nearly all replies look like this, and `parse` takes five times as
+    long.
     """
     layout, expected_start, octets, address_class = address_record
     records = data[offset : offset + count * layout.size]
@@ -1060,7 +1061,7 @@ class SystemFile(Generic[T]):
 
 
 class Silence:
-    """How long a nameserver was waited for in vain: waits at the same time count once."""
+    """How long a nameserver was waited for without a reply: concurrent waits count once."""
 
     def __init__(self, name: bytes, since: float) -> None:
         self.name = name  # the first one
@@ -1112,7 +1113,7 @@ class FailingNameservers:
     def waited(
         self, nameserver: Nameserver, name: bytes, since: float, until: float, timeout: float
     ) -> bool:
-        """Counts a wait in vain, and tells whether the nameserver fails from now on."""
+        """Counts a wait without a reply, and tells whether the nameserver fails from now on."""
         silence = self.silences.setdefault(nameserver, Silence(name, since))
         silence.add(name, since, until)
         is_long = silence.seconds > timeout - CLOCK_TOLERANCE
@@ -1257,9 +1258,9 @@ def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures
 class Cache:
     """What is known of questions, by name and type, until it expires, and the questions in flight.
 
-    What has expired goes when it is looked for, or as what was used least recently. For `stale_for`
-    seconds, which are 0 for most, positive answers are kept beside it for when no nameserver gives
-    one (RFC 8767).
+    Expired answers are removed when they are looked for, or as the least recently used. With
+    `stale_for`, positive answers are also kept for so many seconds after they expire, for look-ups
+    that no nameserver answers (RFC 8767).
     """
 
     def __init__(self, max_size: int, stale_for: float) -> None:
@@ -1312,6 +1313,11 @@ class Cache:
             elif isinstance(outcome, Answer) and self.stale.get(key, (b'',))[0] == fqdn:
                 del self.stale[key]
 
+    def end_stale(self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES]) -> None:
+        """Forgets what a look-up gave: now it has nothing."""
+        for qtype in qtypes:
+            self.stale.pop((*fqdns, qtype), None)
+
     def find_stale(
         self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES], now: float
     ) -> tuple[Value, ...]:
@@ -1336,7 +1342,7 @@ class Cache:
 # own task, and hands the set to the flight.
 #
 # Each attribute is written by its own class alone; a flight also writes its questions and queries,
-# which are parts of it. Others call methods that are named as events.
+# which are parts of it. Other classes call methods.
 #
 # At the end of each step of the loop, unless a flush is due:
 #
@@ -1354,8 +1360,8 @@ class Cache:
 #   - Closing the socket of one look-up for another, or for a retry. Where nameservers are slow,
 #     each retry threw away the reply that was on its way.
 #   - A flight for each question. A hook would have to serve two of them at once.
-#   - A type that comes late to a flight of its name. It would begin in the middle of a set; now it
-#     has a flight of its own.
+#   - Adding a record type to a flight under way. It would begin in the middle of a set; now it has
+#     a flight of its own.
 #   - Sending each query as it is made: 10 to 15 % slower with 100 look-ups under way.
 
 
@@ -1410,7 +1416,7 @@ class Poller:
         if new_epoll is None:
             self.loop.add_reader(fd, query.read)
         else:
-            epoll = self.epoll or new_epoll()  # a new one is closed where a line raises
+            epoll = self.epoll or new_epoll()  # a new one is freed, so closed, if a line raises
             epoll.register(fd, READABLE_ONCE)
             if self.epoll is None:
                 self.loop.add_reader(epoll.fileno(), self.dispatch)
@@ -1506,8 +1512,8 @@ class Socket(socket.SocketType):
 class Query:
     """A query about one question to one nameserver, over a socket of its own.
 
-    It is a part of its flight, which writes its state. Raises OSError or NotImplementedError if the
-    socket cannot be opened or watched.
+    It is a part of its flight, which writes what happens to it. Raises OSError or
+    NotImplementedError if the socket cannot be opened or watched.
     """
 
     state = 'open'
@@ -1522,7 +1528,7 @@ class Query:
         self.nameserver = nameserver
         if nameserver in question.cut_by:
             self.header, self.opt = EDNS_HEADER, OPT
-        # In the wire format of a question only letters have the value of a letter.
+        # The whole question can be mixed: no octet of a length or a type has the value of a letter.
         self.wire = os.urandom(2) + self.header + (spelled or mix_case(question.wire))
         self.sock = Socket(nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
         if not SOCKET_TYPE & NONBLOCK:
@@ -1578,8 +1584,8 @@ class Sockets:
     reached again.
 
     There is one line: first, in `ready`, flights that have a set and no socket, then, in `waiting`,
-    those that have had no turn yet. A flight with sockets is never in it: for want of another one
-    it sends again over one of its own, or gives up its own oldest.
+    those that have had no turn yet. A flight with sockets is never in it: if no other is free, it
+    sends again over one of its own, or gives up its own oldest.
     """
 
     def __init__(self, poller: Poller, max_sockets: int) -> None:
@@ -1587,7 +1593,7 @@ class Sockets:
         self.max_sockets = self.limit = max_sockets
         self.ready: collections.OrderedDict[Flight, None] = collections.OrderedDict()
         self.waiting: collections.OrderedDict[Flight, None] = collections.OrderedDict()
-        # Not in line: they have late sockets, which are given up while a hook is awaited.
+        # Not in line: they have late sockets, and wait for a hook, their own or another's.
         self.at_hook: collections.OrderedDict[Flight, None] = collections.OrderedDict()
         self.outbox: collections.deque[Query] = collections.deque()  # open, to be sent soon
         self.is_flush_due = False
@@ -1606,7 +1612,7 @@ class Sockets:
     def enqueue(self, flight: Flight, is_first: bool = False) -> None:
         """Has a flight that has a set, and no socket, asked at the end of this step of the loop.
 
-        Sent together queries are cheaper, since a nameserver on this machine is woken only once.
+        Queries sent together are cheaper, since a nameserver on this machine is woken only once.
         With nothing else under way, they are sent at once.
         """
         self.ready[flight] = None
@@ -1643,7 +1649,7 @@ class Sockets:
     def flush(self) -> None:
         """Opens sockets for the first in line while there is room, and sends what is open."""
         self.is_flush_due = True  # so that nothing schedules another one
-        # A flight with a hook takes a turn, and opens nothing yet, so turns are counted.
+        # A flight with a hook opens no socket in its turn, so the room at the start bounds them.
         turns = self.limit - len(self.poller.queries) if self.waiting else 0
         try:
             while (self.ready or (self.waiting and turns > 0)) and self.make_room():
@@ -1659,7 +1665,7 @@ class Sockets:
                 self.flush_soon()
 
     def make_room(self) -> bool:
-        """Tells whether the first in line can go on: a set is begun as a whole if it can be.
+        """Tells whether the first in line can go on: with room for its whole set, where possible.
 
         Late sockets of flights whose hook is awaited are closed for that, the oldest first: a hook
         may await another name, which may need the last socket.
@@ -1743,8 +1749,8 @@ class Caller:
     """One look-up: what it was asked for, and the questions of its present name that it waits for.
 
     Once one type has addresses or an alias, the other is waited for to the end of the set under way
-    and of one more, as in RFC 8305 §3: a lost datagram loses no family, and a family that is never
-    answered does not cost all tries. `patience` is how many more sets these are.
+    and of one more, as in RFC 8305 §3: one lost datagram does not lose a whole family, and a family
+    that is never answered does not cost all tries. `patience` is how many more sets these are.
     """
 
     has_waited = False  # for a name: the next one does not go to the end of the line
@@ -1796,8 +1802,8 @@ class Caller:
         if is_over and self.future is not None and not self.future.done():
             self.future.set_result(None)
 
-    def set_was_in_vain(self) -> bool:
-        """Counts a set in which a question was asked in vain, and tells whether it was the last."""
+    def count_vain_set(self) -> bool:
+        """Counts a set without an answer, and tells whether it was the last to wait for."""
         self.patience -= 1
         return self.patience <= 0
 
@@ -1837,7 +1843,7 @@ class Caller:
                 self.is_in_hook = False
                 if flight.state == 'in hook':  # cancelled
                     flight.lose_hook()
-                    self.drive(flight)  # until `leave`
+                    self.drive(flight)  # `leave`, which follows, passes it on to another caller
                 elif flight.state == 'over':
                     self.closes(flight.generator)
 
@@ -1921,10 +1927,18 @@ class Question:
             self.exhausted |= {nameserver}
 
     def failures_so_far(self) -> Failures:
-        """Returns why there is no answer: to be kept if a caller has the other type."""
+        """Returns why there is no answer, to be kept if a caller has one of the other type."""
         is_kept = any(caller.patience < NEVER for caller in self.callers)
         expires_at = self.flight.resolver.loop.time() + MISSING_FOR if is_kept else -NEVER
         return Failures(self.failures, self.last, expires_at=expires_at)
+
+
+def is_executing(generator: Any) -> bool:
+    """Tells whether this very code is called by a generator: only then its frame has a caller."""
+    return getattr(getattr(generator, 'ag_frame', None), 'f_back', None) is not None
+
+
+NameserverSet = tuple[float, Sequence[Nameserver], Callable[[bytes], bytes]]  # as in `Flight.ask`
 
 
 class Flight:
@@ -1937,9 +1951,7 @@ class Flight:
     has_answer = False  # to one of the types that it began with
     timeout = 0.0  # of the set
     deadline = NEVER
-    sets: Iterator[tuple[float, Sequence[Nameserver], TransformFqdn]] | None = (
-        None  # by resolv.conf
-    )
+    sets: Iterator[NameserverSet] | None = None  # by resolv.conf
     generator: Any = None  # of sets, by the hook
     in_set: dict[Query, None] = NOTHING
     late: dict[Query, None] = NOTHING  # the oldest first
@@ -1965,10 +1977,7 @@ class Flight:
     # -- Callers
 
     def join(self, question: Question, caller: Caller) -> None:
-        # A generator's frame has a caller only while it is executed: then this very stack is in it.
-        if self.state == 'in hook' and getattr(
-            getattr(self.generator, 'ag_frame', None), 'f_back', None
-        ):
+        if self.state == 'in hook' and is_executing(self.generator):
             raise ResolverError(
                 f'{question}: get_nameservers awaits the name that it is called for'
             )
@@ -2034,7 +2043,7 @@ class Flight:
         else:
             self.no_more_sets()
 
-    def sets_by_resolv_conf(self) -> Iterator[tuple[float, Sequence[Nameserver], TransformFqdn]]:
+    def sets_by_resolv_conf(self) -> Iterator[NameserverSet]:
         """Yields one nameserver after another, in several rounds."""
         resolver, conf, failing = self.resolver, self.resolver.conf, self.resolver.failing
         is_mixed = conf.randomize_case or resolver.transform_fqdn is not mix_case
@@ -2079,7 +2088,10 @@ class Flight:
             self.resolver.sockets.enqueue(self)
 
     def go_on(self) -> None:
-        """Asks what of the set is unasked, as far as there is room, or ends the set."""
+        """Asks what of the set is unasked, as far as there is room, or ends the set.
+
+        A failure may end the flight or call this again, so that state and rest are read each time.
+        """
         if self.state == 'ready':
             self.state = FLIGHT['room'][self.state]
         while self.unasked:
@@ -2182,7 +2194,7 @@ class Flight:
             self.end_set()
 
     def end_set(self) -> None:
-        """Keeps what was sent for late answers, lets callers go that have enough, and goes on."""
+        """Keeps sockets open for late answers, releases callers that have enough, and goes on."""
         self.state = FLIGHT['set over'][self.state]
         for question in self.questions.values():
             self.count_silence(question, self.deadline)
@@ -2207,8 +2219,8 @@ class Flight:
             self.next_set()
 
     def let_go(self, question: Question) -> None:
-        """Lets callers go that have addresses, and have waited long enough for this type."""
-        enough = [caller for caller in question.callers if caller.set_was_in_vain()]
+        """Releases callers that have addresses, and have waited long enough for this type."""
+        enough = [caller for caller in question.callers if caller.count_vain_set()]
         if enough:
             outcome = question.failures_so_far()
             self.resolver.cache.keep(question, outcome)
@@ -2292,7 +2304,7 @@ class Flight:
             self.finish(question, Failures(question.failures, question.last))
 
     def count_silence(self, question: Question, until: float) -> None:
-        """Counts against nameservers of the set that they were waited for in vain.
+        """Counts the time for which nameservers of the set were waited for without a reply.
 
         Not if the other type of the name is answered: then something on the way drops this one.
         """
@@ -2347,7 +2359,7 @@ class Flight:
         for caller in question.callers:
             caller.settle(question.qtype, outcome)
         question.callers = NOTHING
-        self.remove([question], caller)
+        self.remove([question], caller)  # the last of them closes the hook
 
     def remove(self, questions: Sequence[Question], caller: Caller) -> None:
         """Asks questions no more. Without another one, the flight is over."""
@@ -2367,7 +2379,7 @@ class Flight:
             self.go_on()
 
     def close(self, caller: Caller) -> None:
-        """Closes all, the hook by a caller, and lets go of what refers back to the flight."""
+        """Closes all queries, and drops what refers to the flight. A caller closes the hook."""
         if self.state == 'over':
             return
         if self.state != 'asking':
@@ -2384,7 +2396,7 @@ class Flight:
         self.sets = None
 
 
-# The look-ups above do without it: it serves code that reads replies by itself.
+# Not used by the resolver: a helper for code that reads replies itself.
 async def recvfrom(
     loop: asyncio.AbstractEventLoop, socks: Sequence[socket.socket], max_bytes: int
 ) -> tuple[bytes, Any]:
@@ -2668,8 +2680,7 @@ class LoopResolver:
         """Returns the records that a name had before, to be given in place of a temporary error."""
         fqdns, now = candidates(name, self.conf.search, self.conf.ndots)[1], self.loop.time()
         if isinstance(error, DoesNotExist):
-            for qtype in qtypes:
-                self.cache.stale.pop((*fqdns, qtype), None)
+            self.cache.end_stale(fqdns, qtypes)
         records = self.cache.find_stale(fqdns, qtypes, now)
         if records and now >= self.warn_of_stale_at:
             self.warn_of_stale_at = now + FAILING_FOR
@@ -2729,7 +2740,7 @@ class LoopResolver:
                 await caller.close_hooks()
         if caller.raised is not None:
             caller.raise_error_of_hook()
-        return outcomes
+        return caller.outcomes
 
     def join(self, caller: Caller, fqdn: bytes, qtypes: Sequence[TYPES]) -> None:
         """Has a caller wait for what is in flight, and begins a flight for the rest."""
@@ -2853,7 +2864,7 @@ def in_each_loop(
             found = resolver.recall(name, qtypes, loop.time())
             return found if isinstance(found, tuple) else await resolver.resolve(found)
         except (TemporaryResolverError, DoesNotExist) as error:
-            if records := resolver.find_stale(name, qtypes, error):
+            if resolver.cache.stale_for and (records := resolver.find_stale(name, qtypes, error)):
                 return records
             raise
         except FileShortage as error:
@@ -2917,22 +2928,9 @@ async def getaddrinfo(
     for a reply that is of no use. Raises TypeError for a host that is not str, bytes or None.
     """
     name = host.decode('utf-8', 'replace') if isinstance(host, bytes) else host
-    is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST
-    try:
-        text = to_printable(name) if name and isinstance(name, str) else name
-    except InvalidName as error:
-        raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
-    if not text or text == '*' or not is_asked or text[:1].isdigit() or ':' in text:
-        try:
-            return socket.getaddrinfo(
-                text, port, family, type, proto, flags | socket.AI_NUMERICHOST
-            )
-        except (UnicodeError, socket.gaierror) as error:
-            code = error.errno if isinstance(error, OSError) else socket.EAI_NONAME
-            if not is_asked or code != socket.EAI_NONAME:
-                raise socket.gaierror(
-                    code, getattr(error, 'strerror', f'{name!r} is not an IP address')
-                ) from error
+    infos = find_without_look_up(name, port, family, type, proto, flags)
+    if infos is not None:
+        return infos
     qtypes = FAMILIES.get(family, FAMILIES[socket.AF_UNSPEC])
     try:
         entries = {qtype: find_entries(qtype, port, family, type, proto, flags) for qtype in qtypes}
@@ -2956,14 +2954,42 @@ async def getaddrinfo(
         raise socket.gaierror(
             socket.EAI_NONAME, f'{name}: none of its addresses is of use in this family, here'
         )
-    if len(qtypes) > 1 and (
-        six := next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
-    ):
-        last = socket.AF_INET if has_route(six[0], six[3], now) else socket.AF_INET6
-        infos.sort(key=lambda info: info[0] == last)
+    if len(qtypes) > 1:
+        infos = in_order(infos, now)
     if flags & socket.AI_CANONNAME:
         infos[0] = (*infos[0][:3], name, infos[0][4])
     return infos
+
+
+def find_without_look_up(
+    name: Any, port: Any, family: int, kind: int, proto: int, flags: int
+) -> list[tuple[Any, ...]] | None:
+    """Returns what the C library has of no host and of addresses; None: it is to be looked up."""
+    is_asked = isinstance(name, str) and not flags & socket.AI_NUMERICHOST
+    try:
+        text = to_printable(name) if name and isinstance(name, str) else name
+    except InvalidName as error:
+        raise socket.gaierror(socket.EAI_NONAME, str(error)) from error
+    if text and text != '*' and is_asked and not text[:1].isdigit() and ':' not in text:
+        return None
+    try:
+        return socket.getaddrinfo(text, port, family, kind, proto, flags | socket.AI_NUMERICHOST)
+    except (UnicodeError, socket.gaierror) as error:
+        code = error.errno if isinstance(error, OSError) else socket.EAI_NONAME
+        if is_asked and code == socket.EAI_NONAME:
+            return None
+        raise socket.gaierror(
+            code, getattr(error, 'strerror', f'{name!r} is not an IP address')
+        ) from error
+
+
+def in_order(infos: list[tuple[Any, ...]], now: int) -> list[tuple[Any, ...]]:
+    """Puts IPv6 first if there is a route to its first address, else last."""
+    six = next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
+    if six is None:
+        return infos
+    last = socket.AF_INET if has_route(six[0], six[3], now) else socket.AF_INET6
+    return sorted(infos, key=lambda info: info[0] == last)
 
 
 def to_printable(name: str) -> str:
@@ -3123,7 +3149,7 @@ IP_AND_PORT = re.compile(r'(?:\[(.*)\]|([^:]*)|(.*))(?::([0-9]+))?', re.DOTALL)
 OTHER_TYPES = frozenset(['ANY', 'CAA', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB'])
 
 
-def parse_arguments(args: Sequence[str] | None) -> Any:
+def new_parser() -> Any:
     import argparse  # here and below: only the command needs it, and it is slow to import
 
     parser = argparse.ArgumentParser(
@@ -3160,6 +3186,11 @@ def parse_arguments(args: Sequence[str] | None) -> Any:
         '-v', dest='verbose', action='store_true', help='print what is asked of which nameserver'
     )
     parser.add_argument('--version', action='version', version=__version__)
+    return parser
+
+
+def parse_arguments(args: Sequence[str] | None) -> Any:
+    parser = new_parser()
     options = parser.parse_intermixed_args(args)
     types = [word.upper() for word in options.words if word.upper() in TYPES.__members__]
     options.names = [word for word in options.words if word.upper() not in TYPES.__members__]

@@ -1094,6 +1094,7 @@ class TestErrors:
         'NameserverRefused': (m.NameserverRefused, (m.TemporaryResolverError, ConnectionRefusedError)),
         'NameserverUnreachable': (m.NameserverUnreachable, (m.TemporaryResolverError, OSError)),
         'ResponseCodeError': (m.ResponseCodeError, (m.TemporaryResolverError,)),
+        'AnswerTooLong': (m.AnswerTooLong, (m.ResolverError,)),
         'BadAddress': (m.BadAddress, (m.ResolverError, ipaddress.AddressValueError)),
         'AliasChainTooLong': (m.AliasChainTooLong, (m.ResolverError,)),
         'MalformedMessage': (m.MalformedMessage, (m.ResolverError, ValueError)),
