@@ -652,14 +652,20 @@ def mix_case(fqdn: bytes) -> bytes:
 
     A reply has the question of its query, so a forger has to guess the case as well.
     """
+    return mix_query(fqdn)[2:]
+
+
+def mix_query(rest: bytes) -> bytes:
+    """Returns a query with a random ID before what is given, whose letters get a random case.
+
+    Of header, lengths, type and class, no octet has the value of a letter.
+    """
     # All letters at once, as one integer of which random bits are flipped.
-    size = len(fqdn)
-    flips = int.from_bytes(fqdn.translate(CASE_BITS)) & int.from_bytes(os.urandom(size))
-    return (int.from_bytes(fqdn) ^ flips).to_bytes(size)
-
-
-def keep_case(fqdn: bytes) -> bytes:
-    return fqdn
+    size = 2 + len(rest)
+    flips = int.from_bytes(b'\xff\xff' + rest.translate(CASE_BITS)) & int.from_bytes(
+        os.urandom(size)
+    )
+    return (int.from_bytes(rest) ^ flips).to_bytes(size)
 
 
 def spell(fqdn: bytes, qtype: int, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
@@ -737,8 +743,9 @@ def read_addresses(
     long.
     """
     layout, expected_start, octets, address_class = address_record
-    records = data[offset : offset + count * layout.size]
-    if not count or len(records) < count * layout.size:
+    size = count * layout.size
+    records = data[offset : offset + size]
+    if not count or len(records) < size:
         return None
     expires_at, addresses = math.inf, []
     for start, ttl, length, address in layout.iter_unpack(records):
@@ -1142,6 +1149,7 @@ WRONG_CASE = Failure(
     'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
 )
 NOT_ASKED = Failure(TemporaryResolverError, '')
+NOBODY: frozenset[Nameserver] = frozenset()
 SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the last
 
 
@@ -1394,17 +1402,14 @@ class Poller:
 
     The loop knows of one epoll object and one timer. The epoll object is in the loop while there is
     a socket or a timer: to take it out after each look-up would take more time. The timer is due at
-    the earliest deadline of that time or before it, and set again only if there is a deadline then.
-    Where the system has no epoll, the loop watches each socket.
+    the earliest deadline or before it, and set again only if there is a deadline then. Where the
+    system has no epoll, the loop watches each socket.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.epoll: Any = None
         self.queries: dict[int, Query] = {}  # by the file descriptor of their open socket
-        # By timeout, so that each begins with the earliest. To take the first of a plain dict again
-        # and again would be quadratic.
-        self.deadlines: dict[float, collections.OrderedDict[Flight, float]] = {}
         self.timer: asyncio.TimerHandle | None = None
         self.due = NEVER  # when the timer is
 
@@ -1447,18 +1452,6 @@ class Poller:
             for fd, _ in events:
                 self.rearm(fd)
 
-    def add_deadline(self, flight: Flight, when: float, timeout: float) -> None:
-        if timeout not in self.deadlines:
-            self.deadlines[timeout] = collections.OrderedDict()
-        self.deadlines[timeout][flight] = when
-        if when < self.due:
-            self.set_timer(when)
-
-    def remove_deadline(self, flight: Flight, timeout: float) -> None:
-        del self.deadlines[timeout][flight]
-        if not self.deadlines[timeout] and len(self.deadlines) > 1:
-            del self.deadlines[timeout]
-
     def set_timer(self, when: float) -> None:
         if self.timer is not None:
             self.timer.cancel()
@@ -1469,22 +1462,21 @@ class Poller:
         now = max(self.due, self.loop.time())
         self.timer, self.due = None, NEVER
         try:
-            for flight in [
-                flight
-                for flights in self.deadlines.values()
-                for flight, when in itertools.takewhile(
-                    lambda item: item[1] <= now, flights.items()
-                )
-            ]:
-                flight.time_up(now)
+            for flight in sorted(self.flights(), key=lambda flight: flight.deadline):
+                if flight.deadline <= now:
+                    flight.time_up(now)
         finally:
-            self.deadlines = {
-                timeout: flights for timeout, flights in self.deadlines.items() if flights
-            }
-            earliest = [next(iter(flights.values())) for flights in self.deadlines.values()]
-            if earliest and min(earliest) < self.due:
-                self.set_timer(min(earliest))
+            earliest = min([flight.deadline for flight in self.flights()], default=NEVER)
+            if earliest < self.due:
+                self.set_timer(earliest)
             self.leave_if_idle()
+
+    def flights(self) -> Iterable[Flight]:
+        """Returns the flights that have sockets: only these have deadlines.
+
+        To go through all of them when the timer is due is cheaper than to keep them in order.
+        """
+        return dict.fromkeys([query.question.flight for query in self.queries.values()])
 
     def leave_if_idle(self) -> None:
         """Takes epoll out of the loop if there is neither a socket nor a timer, and closes it."""
@@ -1516,20 +1508,16 @@ class Query:
     NotImplementedError if the socket cannot be opened or watched.
     """
 
-    state = 'open'
-    header, opt = QUERY_HEADER, b''
-    sent_at = NEVER  # for the first time
-    replies = 0  # that the nameserver had sent then
-
     def __init__(
-        self, poller: Poller, question: Question, nameserver: Nameserver, spelled: bytes
+        self, poller: Poller, question: Question, nameserver: Nameserver, wire: bytes, opt: bytes
     ) -> None:
         self.question = question
         self.nameserver = nameserver
-        if nameserver in question.cut_by:
-            self.header, self.opt = EDNS_HEADER, OPT
-        # The whole question can be mixed: no octet of a length or a type has the value of a letter.
-        self.wire = os.urandom(2) + self.header + (spelled or mix_case(question.wire))
+        self.wire = wire
+        self.opt = opt  # what is sent after it
+        self.state = 'open'
+        self.sent_at = NEVER  # for the first time
+        self.replies = 0  # that the nameserver had sent then
         self.sock = Socket(nameserver.family, SOCKET_TYPE)  # which is closed where a line raises
         if not SOCKET_TYPE & NONBLOCK:
             self.sock.setblocking(False)
@@ -1678,14 +1666,16 @@ class Sockets:
             next(iter(self.at_hook)).give_up_oldest()
         return True
 
-    def open(
-        self, question: Question, nameserver: Nameserver, spelled: bytes
-    ) -> Query | Failure | None:
-        """Returns a query over a new socket, which will be sent. None: there is no room."""
+    def open(self, question: Question, nameserver: Nameserver) -> Query | Failure | None:
+        """Returns a query over a new socket, which will be sent. None: there is no room.
+
+        Raises what `transform_fqdn` does.
+        """
         if len(self.poller.queries) >= self.limit:
             return None
+        wire, opt = question.make_query(nameserver)
         try:
-            query = Query(self.poller, question, nameserver, spelled)
+            query = Query(self.poller, question, nameserver, wire, opt)
         except (OSError, NotImplementedError) as error:
             if is_shortage(error) and self.poller.queries:
                 self.limit = len(self.poller.queries)
@@ -1753,30 +1743,27 @@ class Caller:
     that is never answered does not cost all tries. `patience` is how many more sets these are.
     """
 
-    has_waited = False  # for a name: the next one does not go to the end of the line
-    patience = NEVER
-    raised: Raised | None = None
-    to_drive: Sequence[Flight] = ()  # whose hooks this look-up is to await
-    is_in_hook = False
-    to_close: Sequence[Any] = ()  # generators of hooks
-    future: asyncio.Future[None] | None = None
-
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         qtypes: tuple[TYPES, ...],
         as_given: bytes,
         fqdns: Sequence[bytes],
-        decided: dict[bytes, Answer | Failures],
         outcomes: dict[TYPES, Outcome],
     ) -> None:
         self.loop = loop
         self.qtypes = qtypes
         self.as_given = as_given
         self.fqdns = fqdns  # to be tried in this order
-        self.decided = decided  # of these, the first ones
-        self.outcomes = outcomes  # of the next one
+        self.outcomes = outcomes  # of the present name, at first the first one
         self.wanted: dict[TYPES, Question] = {}
+        self.patience = NEVER
+        self.raised: Raised | None = None
+        self.has_waited = False  # for a name: the next one does not go to the end of the line
+        self.future: asyncio.Future[None] | None = None
+        self.to_drive: Sequence[Flight] = ()  # whose hooks this look-up is to await
+        self.is_in_hook = False
+        self.to_close: Sequence[Any] = ()  # generators of hooks
         if outcomes:
             self.begin(outcomes)
 
@@ -1830,15 +1817,14 @@ class Caller:
             if self.to_drive:
                 self.pass_on()
             try:
-                given = await anext(flight.enter_hook())
-                timeout, nameservers = check_set(flight, given)
+                given = check_set(flight, await anext(flight.enter_hook()))
             except StopAsyncIteration:
                 flight.no_more_sets()
             except Exception as error:
                 flight.raised(error)
             else:
                 if flight.state == 'in hook':
-                    flight.ask(timeout, nameservers, flight.resolver.transform_fqdn)
+                    flight.ask(*given)
             finally:
                 self.is_in_hook = False
                 if flight.state == 'in hook':  # cancelled
@@ -1891,13 +1877,6 @@ class Question:
     It is a part of its flight, which writes it.
     """
 
-    asked_at = NEVER  # when its first query was about to be sent
-    is_asked = False  # in the set under way
-    exhausted: frozenset[Nameserver] = frozenset()  # by error replies, and not asked any more
-    cut_by: frozenset[Nameserver] = frozenset()  # to nothing, so that it is asked with EDNS
-    failures: dict[tuple[Nameserver | str, Failure], int] = NOTHING
-    last = 0, NOT_ASKED  # failure, as in Failures
-
     def __init__(
         self, flight: Flight, fqdn: bytes, qtype: TYPES, packed: bytes, caller: Caller
     ) -> None:
@@ -1907,9 +1886,30 @@ class Question:
         self.key = fqdn, qtype
         self.wire = packed + QUESTION_TAIL.pack(qtype, IN)
         self.callers: dict[Caller, None] = {caller: None}
+        self.asked_at = NEVER  # when its first query was about to be sent
+        self.is_asked = False  # in the set under way
+        self.failures: dict[tuple[Nameserver | str, Failure], int] = NOTHING
+        self.last = 0, NOT_ASKED  # failure, as in Failures
+        self.exhausted: frozenset[Nameserver] = NOBODY  # by error replies, and not asked any more
 
     def __str__(self) -> str:
         return describe(self.fqdn, [self.qtype])
+
+    def make_query(self, nameserver: Nameserver) -> tuple[bytes, bytes]:
+        """Returns a new query, up to the question, and what follows it.
+
+        Raises what `transform_fqdn` does.
+        """
+        resolver = self.flight.resolver
+        is_cut = self.failures and (nameserver, CUT) in self.failures
+        header, opt = (EDNS_HEADER, OPT) if is_cut else (QUERY_HEADER, b'')
+        if resolver.transform_fqdn is not mix_case:
+            spelled = spell(self.fqdn, self.qtype, resolver.transform_fqdn)
+        elif resolver.conf.randomize_case:
+            return mix_query(header + self.wire), opt
+        else:
+            spelled = self.wire
+        return os.urandom(2) + header + spelled, opt
 
     def failed(self, nameserver: Nameserver, failure: Failure) -> None:
         key, failures = (nameserver, failure), {**self.failures}
@@ -1938,25 +1938,11 @@ def is_executing(generator: Any) -> bool:
     return getattr(getattr(generator, 'ag_frame', None), 'f_back', None) is not None
 
 
-NameserverSet = tuple[float, Sequence[Nameserver], Callable[[bytes], bytes]]  # as in `Flight.ask`
-
-
 class Flight:
     """A name that is being asked for, for all that wait for it: one question for each type.
 
     Its queries are in `in_set`, open or active, or in `late`.
     """
-
-    state = 'waiting'
-    has_answer = False  # to one of the types that it began with
-    timeout = 0.0  # of the set
-    deadline = NEVER
-    sets: Iterator[NameserverSet] | None = None  # by resolv.conf
-    generator: Any = None  # of sets, by the hook
-    in_set: dict[Query, None] = NOTHING
-    late: dict[Query, None] = NOTHING  # the oldest first
-    # What is left of the set: question, nameserver, and the question as it is spelled by a hook.
-    unasked: list[tuple[Question, Nameserver, bytes]] = []  # noqa: RUF012 (it is replaced)
 
     def __init__(
         self, resolver: LoopResolver, fqdn: bytes, qtypes: Iterable[TYPES], caller: Caller
@@ -1964,6 +1950,15 @@ class Flight:
         self.resolver = resolver  # of section Resolver, below: what all flights have in common
         self.fqdn = fqdn
         self.name = caller.as_given  # that led to this one
+        self.state = 'waiting'
+        self.has_answer = False  # to one of the types that it began with
+        self.sets: Iterator[tuple[float, Sequence[Nameserver]]] | None = None  # by resolv.conf
+        self.generator: Any = None  # of sets, by the hook
+        self.timeout = 0.0  # of the set
+        self.deadline = NEVER
+        self.unasked: Sequence[tuple[Question, Nameserver]] = ()  # what is left of the set
+        self.in_set: dict[Query, None] = NOTHING
+        self.late: dict[Query, None] = NOTHING  # the oldest first
         self.questions: dict[TYPES, Question] = {}
         packed = pack_name(fqdn)
         for qtype in qtypes:
@@ -2043,11 +2038,9 @@ class Flight:
         else:
             self.no_more_sets()
 
-    def sets_by_resolv_conf(self) -> Iterator[NameserverSet]:
+    def sets_by_resolv_conf(self) -> Iterator[tuple[float, Sequence[Nameserver]]]:
         """Yields one nameserver after another, in several rounds."""
         resolver, conf, failing = self.resolver, self.resolver.conf, self.resolver.failing
-        is_mixed = conf.randomize_case or resolver.transform_fqdn is not mix_case
-        transform = resolver.transform_fqdn if is_mixed else keep_case
         first = next(resolver.rotation) % len(conf.nameservers) if conf.rotate else 0
         for _ in range(conf.attempts):
             rest = [*conf.nameservers[first:], *conf.nameservers[:first]]
@@ -2055,33 +2048,21 @@ class Flight:
                 nameserver = failing.choose(rest, resolver.loop.time())  # type: ignore[union-attr]
                 rest.remove(nameserver)
                 if any(nameserver not in each.exhausted for each in self.questions.values()):
-                    yield resolver.timeout or conf.timeout, (nameserver,), transform
+                    yield resolver.timeout or conf.timeout, (nameserver,)
 
-    def ask(
-        self, timeout: float, nameservers: Sequence[Nameserver], transform_fqdn: TransformFqdn
-    ) -> None:
+    def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Puts all questions to a set."""
         if self.late:
             self.resolver.sockets.got_set(self)
-        try:
-            self.unasked = [
-                (
-                    question,
-                    nameserver,
-                    b''
-                    if transform_fqdn is mix_case
-                    else spell(self.fqdn, question.qtype, transform_fqdn),
-                )
-                for nameserver in nameservers
-                for question in self.questions.values()
-                if nameserver not in question.exhausted or self.resolver.failing is None
-            ]
-        except Exception as error:
-            self.raised(error)
-            return
         self.state = FLIGHT['set'][self.state]
-        self.in_set = {}
         self.timeout = timeout
+        self.in_set = {}
+        self.unasked = [
+            (question, nameserver)
+            for nameserver in nameservers
+            for question in self.questions.values()
+            if self.resolver.failing is None or nameserver not in question.exhausted
+        ]
         if self.late:
             self.go_on()
         else:
@@ -2095,14 +2076,18 @@ class Flight:
         if self.state == 'ready':
             self.state = FLIGHT['room'][self.state]
         while self.unasked:
-            question, nameserver, spelled = self.unasked[0]
-            if self.late:
-                query = self.query_again(question, nameserver, spelled)
-            else:
-                query = self.resolver.sockets.open(question, nameserver, spelled)
+            question, nameserver = self.unasked[0]
+            try:
+                if self.late:
+                    query = self.query_again(question, nameserver)
+                else:
+                    query = self.resolver.sockets.open(question, nameserver)
+            except Exception as error:
+                self.raised(error)
+                return
             if query is None:
                 break
-            del self.unasked[0]
+            self.unasked = self.unasked[1:]
             if isinstance(query, Failure):
                 self.failed(question, nameserver, query)
             else:
@@ -2118,22 +2103,21 @@ class Flight:
 
     def wait_for_room(self, is_first: bool) -> None:
         """Without a socket, the rest of the set waits as a set does that was not begun."""
-        self.stop_clock()
+        self.deadline = NEVER
         self.state = FLIGHT['no room'][self.state]
         self.resolver.sockets.enqueue(self, is_first)
 
-    def stop_clock(self) -> None:
-        if self.deadline < NEVER:
-            self.resolver.sockets.poller.remove_deadline(self, self.timeout)
-            self.deadline = NEVER
+    def start_clock(self, now: float) -> None:
+        self.deadline = now + self.timeout
+        poller = self.resolver.sockets.poller
+        if self.deadline < poller.due:
+            poller.set_timer(self.deadline)
 
     def end_unsent_set(self) -> None:
         if self.state == 'asking' and not self.in_set and not self.unasked:
             self.end_set()
 
-    def query_again(
-        self, question: Question, nameserver: Nameserver, spelled: bytes
-    ) -> Query | Failure | None:
+    def query_again(self, question: Question, nameserver: Nameserver) -> Query | Failure | None:
         """Returns a query over a new socket or, where these are scarce, an old one to send again.
 
         Replies to older ones may be on their way, so that they stay open; only for a nameserver
@@ -2148,7 +2132,7 @@ class Flight:
         query: Query | Failure | None = None
         are_ample = 2 * len(sockets.poller.queries) < sockets.limit
         if not same or (are_ample and len(same) < MAX_SOCKETS_FOR_ONE):
-            query = sockets.open(question, nameserver, spelled)
+            query = sockets.open(question, nameserver)
         if query is None and same:
             query = same[-1]
             query.state = QUERY['again'][query.state]
@@ -2156,7 +2140,7 @@ class Flight:
             sockets.send_again(query)
         while query is None and self.late:
             self.close_query(next(iter(self.late)))
-            query = sockets.open(question, nameserver, spelled)
+            query = sockets.open(question, nameserver)
         return query
 
     def sent(self, query: Query, now: float) -> None:
@@ -2170,13 +2154,11 @@ class Flight:
         if question.asked_at == NEVER:
             question.asked_at = now
         if self.deadline == NEVER:
-            self.deadline = now + self.timeout
-            self.resolver.sockets.poller.add_deadline(self, self.deadline, self.timeout)
+            self.start_clock(now)
 
     def no_buffer(self, query: Query) -> None:
         """Has a query that could not be sent wait for room; its time has not started."""
-        again = query.question, query.nameserver, query.wire[HEADER.size :]
-        self.unasked = [again, *self.unasked]
+        self.unasked = [(query.question, query.nameserver), *self.unasked]
         self.close_query(query)
         if self.in_set:
             return
@@ -2207,9 +2189,9 @@ class Flight:
             failure = Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
             self.failed(query.question, query.nameserver, failure)
         self.in_set = NOTHING
-        self.stop_clock()
+        self.deadline = NEVER
         if self.unasked:  # there were too few sockets: the other type comes first in the next set
-            self.unasked = []
+            self.unasked = ()
             self.questions = dict(reversed(self.questions.items()))
         for question in list(self.questions.values()):
             if question.is_asked:
@@ -2278,15 +2260,12 @@ class Flight:
         """
         question, nameserver = query.question, query.nameserver
         self.failed(question, nameserver, CUT)
-        question.cut_by |= {nameserver}
         for each in (*self.in_set, *self.late):  # which would be cut as well
             if each.question is question and each.nameserver == nameserver:
                 self.close_query(each)
         if self.state == 'asking':
-            self.unasked = [(question, nameserver, query.wire[HEADER.size :]), *self.unasked]
-            self.stop_clock()  # it is given a whole timeout
-            self.deadline = self.resolver.loop.time() + self.timeout
-            self.resolver.sockets.poller.add_deadline(self, self.deadline, self.timeout)
+            self.unasked = [(question, nameserver), *self.unasked]
+            self.start_clock(self.resolver.loop.time())  # it is given a whole timeout
             self.go_on()
 
     def query_failed(self, query: Query, failure: Failure) -> None:
@@ -2387,12 +2366,12 @@ class Flight:
         if self.state != 'in hook':
             caller.closes(self.generator)
         self.state = FLIGHT['closed'][self.state]
-        self.stop_clock()
+        self.deadline = NEVER
         for query in (*self.in_set, *self.late):
             query.state = QUERY['closed'][query.state]
             self.resolver.sockets.close(query)
         self.questions = self.in_set = self.late = NOTHING
-        self.unasked = []
+        self.unasked = ()
         self.sets = None
 
 
@@ -2473,12 +2452,12 @@ def search_error(
 def merged(outcomes: dict[TYPES, Outcome], qtypes: Sequence[TYPES]) -> Answer | Failures | None:
     """Returns the outcome for a name of those for its record types, in the order of the types.
 
-    None: there is an alias to be followed.
+    None: one is missing, or there is an alias to be followed.
     """
     found: Any = None
     for qtype in qtypes:
-        outcome: Any = outcomes[qtype]
-        if not outcome.records and is_alias(outcome):
+        outcome: Any = outcomes.get(qtype)
+        if outcome is None or (not outcome.records and is_alias(outcome)):
             return None
         found = outcome if found is None else merge(found, outcome)
     return found  # type: ignore[no-any-return]
@@ -2548,26 +2527,15 @@ class LoopResolver:
             raise NoRecords(
                 f'{describe(as_given, qtypes)}: an IPv{literal.version} address has nothing else'
             )
-        decided: dict[bytes, Answer | Failures] = NOTHING
-        if self.get_host is not None:
-            return Caller(self.loop, qtypes, as_given, fqdns, decided, {})
-        # The hosts file may have the name as given, which comes before what the search list makes.
-        if as_given is not fqdns[0] and (found := self.find_in_hosts(as_given, qtypes, now)):
-            return merged(found, qtypes).records  # type: ignore[union-attr]
-        for fqdn in fqdns:
-            outcomes = self.known(fqdn, qtypes, now, len(qtypes) > 1)
-            if (
-                not outcomes
-                or len(outcomes) < len(qtypes)
-                or (outcome := merged(outcomes, qtypes)) is None
-            ):
-                return Caller(self.loop, qtypes, as_given, fqdns, decided, outcomes)
-            if outcome.records:
+        outcomes: dict[TYPES, Outcome] = {}
+        if self.get_host is None:
+            # The hosts file may have the name as given, which comes before the search list.
+            if as_given is not fqdns[0] and (found := self.find_in_hosts(as_given, qtypes, now)):
+                return merged(found, qtypes).records  # type: ignore[union-attr]
+            outcomes = self.known(fqdns[0], qtypes, now, len(qtypes) > 1)
+            if outcomes and (outcome := merged(outcomes, qtypes)) and outcome.records:
                 return outcome.records
-            decided = {**decided, fqdn: outcome}
-            if isinstance(outcome, Failures) and not outcome.are_error_replies():
-                break
-        raise search_error(decided, as_given, qtypes)
+        return Caller(self.loop, qtypes, as_given, fqdns, outcomes)
 
     def read_conf(self, now: float) -> ResolvConf:
         """Returns what resolv.conf says. Where it names others, what was known is forgotten."""
@@ -2649,7 +2617,8 @@ class LoopResolver:
 
     async def resolve(self, caller: Caller) -> tuple[Value, ...]:
         """Returns the records of a name for which something has to be awaited."""
-        qtypes, decided = caller.qtypes, caller.decided
+        qtypes = caller.qtypes
+        decided: dict[bytes, Answer | Failures] = {}
         stale, stale_for = self.cache.stale, self.cache.stale_for
         outcomes: dict[TYPES, Outcome] | None = caller.outcomes
         if self.get_host is not None:
@@ -2659,8 +2628,6 @@ class LoopResolver:
             ):
                 return merged(found, qtypes).records  # type: ignore[union-attr]
         for fqdn in caller.fqdns:
-            if fqdn in decided:
-                continue
             outcomes = await self.find(caller, fqdn, qtypes, outcomes)
             while (outcome := merged(outcomes, qtypes)) is None:
                 await self.follow(caller, fqdn, outcomes)
@@ -2668,20 +2635,23 @@ class LoopResolver:
                 self.cache.keep_stale(caller.fqdns, fqdn, outcomes)
             if outcome.records:
                 return outcome.records
-            decided = {**decided, fqdn: outcome}
+            decided[fqdn] = outcome
             if isinstance(outcome, Failures) and not outcome.are_error_replies():
                 break
             outcomes = None
-        raise search_error(decided, caller.as_given, qtypes)
+        try:
+            raise search_error(decided, caller.as_given, qtypes)
+        except (TemporaryResolverError, DoesNotExist) as error:
+            if stale_for and (records := self.find_stale(caller, error)):
+                return records
+            raise
 
-    def find_stale(
-        self, name: str, qtypes: tuple[TYPES, ...], error: ResolverError
-    ) -> tuple[Value, ...]:
+    def find_stale(self, caller: Caller, error: ResolverError) -> tuple[Value, ...]:
         """Returns the records that a name had before, to be given in place of a temporary error."""
-        fqdns, now = candidates(name, self.conf.search, self.conf.ndots)[1], self.loop.time()
+        now = self.loop.time()
         if isinstance(error, DoesNotExist):
-            self.cache.end_stale(fqdns, qtypes)
-        records = self.cache.find_stale(fqdns, qtypes, now)
+            self.cache.end_stale(caller.fqdns, caller.qtypes)
+        records = self.cache.find_stale(caller.fqdns, caller.qtypes, now)
         if records and now >= self.warn_of_stale_at:
             self.warn_of_stale_at = now + FAILING_FOR
             log(logging.WARNING, '%s; what was true before is given (stale_for)', error)
@@ -2863,10 +2833,6 @@ def in_each_loop(
         try:
             found = resolver.recall(name, qtypes, loop.time())
             return found if isinstance(found, tuple) else await resolver.resolve(found)
-        except (TemporaryResolverError, DoesNotExist) as error:
-            if resolver.cache.stale_for and (records := resolver.find_stale(name, qtypes, error)):
-                return records
-            raise
         except FileShortage as error:
             raise TemporaryResolverError(
                 f'{describe(to_fqdn(name), qtypes)}: {error}'
