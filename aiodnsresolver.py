@@ -1068,22 +1068,21 @@ class SystemFile(Generic[T]):
 
 
 class Silence:
-    """How long a nameserver was waited for without a reply: concurrent waits count once."""
+    """How long a nameserver was waited for in vain.
+
+    That is the sum of all waits, but never more than the time since the first one began.
+    """
 
     def __init__(self, name: bytes, since: float) -> None:
         self.name = name  # the first one
+        self.since = since
         self.is_to_several = False
         self.seconds = 0.0
-        self.start = self.last_start = self.end = since
 
     def add(self, name: bytes, since: float, until: float) -> None:
         self.is_to_several |= name != self.name
-        if since > self.end:
-            self.last_start = self.end = since
-        self.seconds += max(0.0, self.last_start - since) + max(0.0, until - self.end)
-        self.start, self.last_start = min(self.start, since), min(self.last_start, since)
-        self.end = max(self.end, until)
-        self.seconds = min(self.seconds, self.end - self.start)
+        self.since = min(self.since, since)
+        self.seconds = min(self.seconds + until - since, until - self.since)
 
 
 class FailingNameservers:

@@ -6905,10 +6905,9 @@ class Model:
         if self.schedule.sets is not None or query.sent_at < self.last_reply[nameserver] or is_of_type:
             return  # the last: something on the way drops one type
         self.silence[nameserver].append((question.flight.name, query.sent_at, self.now))
-        waited, until = 0.0, 0.0
-        for _, start, end in sorted(self.silence[nameserver], key=lambda each: each[1]):
-            waited += max(0, end - max(start, until))
-            until = max(until, end)
+        waited = 0.0
+        for i, (_, start, end) in enumerate(self.silence[nameserver], 1):
+            waited = min(waited + end - start, end - min(start for _, start, _ in self.silence[nameserver][:i]))
         if len({name for name, _, _ in self.silence[nameserver]}) > 1 and waited > self.schedule.timeout - 1e-6:
             self.retry_at.setdefault(nameserver, self.now + 30)
 
