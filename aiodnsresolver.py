@@ -1217,15 +1217,7 @@ class Failures(NamedTuple):
         return error
 
 
-class Raised(NamedTuple):
-    """An exception of a hook, with the frames to show of it."""
-
-    error: Exception
-    traceback: TracebackType | None
-    expires_at: float = -NEVER
-
-
-Outcome = Answer | Failures | Raised
+Outcome = Answer | Failures
 
 
 def is_positive(outcome: Outcome) -> bool:
@@ -1302,7 +1294,7 @@ class Cache:
         if self.in_flight.get(question.key) is not question:
             return
         if outcome.expires_at > question.asked_at:
-            self.known[question.key] = outcome  # type: ignore[assignment]
+            self.known[question.key] = outcome
             if len(self.known) > self.max_size:
                 self.known.popitem(last=False)
         elif isinstance(outcome, Answer):
@@ -1379,15 +1371,14 @@ QUERY = {
     'again': {'late': 'open'},
     'closed': dict.fromkeys(('open', 'active', 'late'), 'closed'),
 }
-FLIGHT = {
-    'turn': {'waiting': 'idle'},  # it was in line, and nothing is made yet
+FLIGHT = {  # 'idle': it waits for its first turn, or for a caller that awaits the hook
     'hook': {'idle': 'in hook'},  # it needs its next set
     'hook lost': {'in hook': 'idle'},
     'set': {'idle': 'ready', 'in hook': 'ready'},
     'room': {'ready': 'asking'},  # first in line; set to ready again where no socket was free
     'no room': {'asking': 'ready'},
     'set over': {'asking': 'idle'},
-    'closed': dict.fromkeys(('waiting', 'idle', 'in hook', 'ready', 'asking'), 'over'),
+    'closed': dict.fromkeys(('idle', 'in hook', 'ready', 'asking'), 'over'),
 }
 
 new_epoll: Callable[[], Any] | None = getattr(select, 'epoll', None)
@@ -1590,7 +1581,7 @@ class Sockets:
         if is_first or (
             not self.waiting and len(self.poller.queries) + len(self.ready) < self.limit
         ):
-            flight.turn()
+            flight.next_set()
         else:
             self.waiting[flight] = None
             if self.at_hook:  # which may have to give up a socket
@@ -1644,7 +1635,7 @@ class Sockets:
                     self.ready.popitem(last=False)[0].go_on()
                 else:
                     turns -= 1
-                    self.waiting.popitem(last=False)[0].turn()
+                    self.waiting.popitem(last=False)[0].next_set()
             self.send()
         finally:
             self.is_flush_due = False
@@ -1757,7 +1748,7 @@ class Caller:
         self.outcomes = outcomes  # of the present name, at first the first one
         self.wanted: dict[TYPES, Question] = {}
         self.patience = NEVER
-        self.raised: Raised | None = None
+        self.raised: tuple[Exception, TracebackType | None] | None = None  # by a hook
         self.has_waited = False  # for a name: the next one does not go to the end of the line
         self.future: asyncio.Future[None] | None = None
         self.to_drive: Sequence[Flight] = ()  # whose hooks this look-up is to await
@@ -1778,14 +1769,19 @@ class Caller:
     def settle(self, qtype: TYPES, outcome: Outcome) -> None:
         """Takes the outcome of a question."""
         del self.wanted[qtype]
-        if isinstance(outcome, Raised):
-            self.raised = outcome
-        else:
-            self.outcomes[qtype] = outcome
-            if self.wanted and self.patience == NEVER and is_positive(outcome):
-                self.patience = MAX_SETS_BESIDE_ADDRESSES
-        is_over = not self.wanted or self.raised is not None
-        if is_over and self.future is not None and not self.future.done():
+        self.outcomes[qtype] = outcome
+        if not self.wanted:
+            self.wake()
+        elif self.patience == NEVER and is_positive(outcome):
+            self.patience = MAX_SETS_BESIDE_ADDRESSES
+
+    def fail(self, error: Exception) -> None:
+        """Ends with what a hook raised, and the frames that it has now."""
+        self.raised = error, error.__traceback__
+        self.wake()
+
+    def wake(self) -> None:
+        if self.future is not None and not self.future.done():
             self.future.set_result(None)
 
     def count_vain_set(self) -> bool:
@@ -1798,8 +1794,7 @@ class Caller:
         self.to_drive = [*self.to_drive, flight]
         if self.is_in_hook:
             flight.wait_for_hook()
-        if self.future is not None and not self.future.done():
-            self.future.set_result(None)
+        self.wake()
 
     def closes(self, generator: Any) -> None:
         """Has this look-up close what a hook gave, in its own task."""
@@ -1863,11 +1858,11 @@ class Caller:
 
     def raise_error_of_hook(self) -> None:
         """Raises it with the frames that it had, and keeps nothing that refers to this look-up."""
-        raised, self.raised = self.raised, None
+        (error, traceback), self.raised = self.raised, None  # type: ignore[misc]
         try:
-            raise raised.error.with_traceback(raised.traceback)  # type: ignore[union-attr]
+            raise error.with_traceback(traceback)
         finally:
-            del raised
+            del error
 
 
 class Question:
@@ -1949,7 +1944,7 @@ class Flight:
         self.resolver = resolver  # of section Resolver, below: what all flights have in common
         self.fqdn = fqdn
         self.name = caller.as_given  # that led to this one
-        self.state = 'waiting'
+        self.state = 'idle'
         self.has_answer = False  # to one of the types that it began with
         self.sets: Iterator[tuple[float, Sequence[Nameserver]]] | None = None  # by resolv.conf
         self.generator: Any = None  # of sets, by the hook
@@ -2016,10 +2011,6 @@ class Flight:
         self.generator = None
 
     # -- Sets
-
-    def turn(self) -> None:
-        self.state = FLIGHT['turn'][self.state]
-        self.next_set()
 
     def next_set(self) -> None:
         """Asks the next set, or has a caller get it from the hook: the first in no other hook."""
@@ -2220,7 +2211,9 @@ class Flight:
     def raised(self, error: Exception) -> None:
         """Ends with what a hook raised."""
         for question in list(self.questions.values()):
-            self.finish(question, Raised(error, error.__traceback__))
+            for caller in question.callers:
+                caller.fail(error)
+            self.remove([question], caller)
 
     # -- Queries
 
@@ -2685,8 +2678,9 @@ class LoopResolver:
     ) -> dict[TYPES, Outcome]:
         """Returns the outcomes for a name, waiting for those that are not known.
 
-        `outcomes`: what is known. None: that is to be found out. `is_beside_addresses`: there are
-        some of the other type already, by another name.
+        What is in flight is joined, and a flight begun for the rest. `outcomes`: what is known.
+        None: that is to be found out. `is_beside_addresses`: there are some of the other type
+        already, by another name.
         """
         if outcomes is None:
             outcomes = (
@@ -2696,7 +2690,16 @@ class LoopResolver:
         if outcomes and len(outcomes) == len(qtypes):
             return outcomes
         try:
-            self.join(caller, fqdn, qtypes)
+            rest = []
+            for qtype in qtypes:
+                if qtype in outcomes:
+                    continue
+                if question := self.cache.in_flight.get((fqdn, qtype)):
+                    question.flight.join(question, caller)
+                else:
+                    rest.append(qtype)
+            if rest:
+                self.sockets.admit(Flight(self, fqdn, rest, caller), caller.has_waited)
             while caller.wanted and caller.raised is None:
                 if caller.to_drive:
                     await caller.await_hooks()
@@ -2710,19 +2713,6 @@ class LoopResolver:
         if caller.raised is not None:
             caller.raise_error_of_hook()
         return caller.outcomes
-
-    def join(self, caller: Caller, fqdn: bytes, qtypes: Sequence[TYPES]) -> None:
-        """Has a caller wait for what is in flight, and begins a flight for the rest."""
-        rest = []
-        for qtype in qtypes:
-            if qtype not in caller.outcomes:
-                if question := self.cache.in_flight.get((fqdn, qtype)):
-                    question.flight.join(question, caller)
-                else:
-                    rest.append(qtype)
-        if rest:
-            flight = Flight(self, fqdn, rest, caller)
-            self.sockets.admit(flight, caller.has_waited)
 
 
 def Resolver(  # noqa: N802

@@ -6379,9 +6379,9 @@ asyncio.run(main())
     @cases('types, bound, bound_of_python', {'one type': ('TYPES.A', 205, 95), 'both types': ('(TYPES.A, TYPES.AAAA)', 285, 126)})
     def test_look_up_makes_no_more_calls_than_its_bound(self, nsd, types, bound, bound_of_python):
         code = f"""
-import collections, time
+import collections, statistics, time
 async def main():
-    def select_later(timeout):  # when all replies have arrived
+    def select_later(timeout):  # when all replies have arrived, unless the machine is busy
         time.sleep(0.002)
         return select(timeout)
     def profile(frame, event, _):
@@ -6391,12 +6391,14 @@ async def main():
     await resolve('warm.wild.zone.example', {types})
     selector, counts = asyncio.get_running_loop()._selector, collections.Counter()
     select, selector.select = selector.select, select_later
-    names = [f'n{{i}}.wild.zone.example' for i in range(100)]
-    sys.setprofile(profile)
-    for name in names:
+    totals = []
+    for name in [f'n{{i}}.wild.zone.example' for i in range(100)]:
+        sys.setprofile(profile)
         await resolve(name, {types})
-    sys.setprofile(None)
-    print(round((counts['call'] + counts['c_call']) / 100), round(counts['call'] / 100))
+        sys.setprofile(None)
+        totals.append((counts['call'] + counts['c_call'] - 1, counts['call']))  # but that to end it
+        counts.clear()
+    print(*map(round, map(statistics.median, zip(*totals))))
 asyncio.run(main(), debug=False)
 """
         output, errors = output_of(nsd, code)
@@ -6460,7 +6462,7 @@ def check_invariants(resolver):
 
 def check_flight(flight, sockets, open_):
     assert flight.questions
-    assert not (flight.state in ('waiting', 'ready') and (flight.in_set or flight.late))  # what is in line has no socket
+    assert not ({flight} & {*sockets.waiting, *sockets.ready} and (flight.in_set or flight.late))  # what is in line has no socket
     callers = [caller for question in flight.questions.values() for caller in question.callers]
     for qtype, question in flight.questions.items():
         assert question.callers
@@ -6468,7 +6470,7 @@ def check_flight(flight, sockets, open_):
     assert {*flight.in_set, *flight.late} == {query for query in open_ if query.question.flight is flight}
     assert {query.state for query in flight.in_set} <= {'open', 'active'}
     assert {query.state for query in flight.late} <= {'late'}
-    assert (flight in sockets.waiting) == (flight.state == 'waiting')
+    assert flight not in sockets.waiting or flight.state == 'idle'
     assert (flight in sockets.ready) == (flight.state == 'ready')
     assert (
         (flight.state == 'in hook' and bool(flight.late))
@@ -6482,7 +6484,7 @@ def check_flight(flight, sockets, open_):
         assert flight.deadline < math.inf
     if flight.state == 'asking' and not flight.in_set:
         assert flight.resolver.loop._ready  # with `end_unsent_set`
-    if flight.state == 'idle':
+    if flight.state == 'idle' and flight not in sockets.waiting:
         assert any(flight in caller.to_drive for caller in callers)
 
 
@@ -6581,10 +6583,10 @@ class TestSchedules:
         resolver = loop_resolver(Sets())
         caller = resolver.recall('x.example', (TYPES.A,), now())
         flight = m.Flight(resolver, b'x.example', (TYPES.A,), caller)
-        with pytest.raises(KeyError, match='waiting'):
+        with pytest.raises(KeyError, match='idle'):
             flight.end_set()
         flight.left(caller)
-        for event in (flight.turn, flight.enter_hook, flight.lose_hook, flight.end_set, lambda: flight.ask(1, [])):
+        for event in (flight.enter_hook, flight.lose_hook, flight.end_set, lambda: flight.ask(1, [])):
             with pytest.raises(KeyError, match='over'):
                 event()
 
@@ -6598,8 +6600,8 @@ class TestSchedules:
         'when a flight comes to the line': (m.Sockets.admit, 'self.flush_soon()'),
         'when a flight may give up sockets': (m.Sockets.awaits_hook, 'self.flush_soon()'),
         'when a query is sent again': (m.Sockets.send_again, 'self.flush_soon()'),
-        'when a question is settled': (m.Caller.settle, 'self.future.set_result(None)'),
-        'when a caller is to drive': (m.Caller.drive, 'self.future.set_result(None)'),
+        'when a question is settled': (m.Caller.settle, 'self.wake()'),
+        'when a caller is to drive': (m.Caller.drive, 'self.wake()'),
         'when a caller that drives leaves': (m.Caller.pass_on, 'flight.next_set()'),
         'when a question is asked no more': (m.Flight.remove, 'self.go_on()'),
         'when nothing of a set was sent': (m.Flight.go_on, 'self.resolver.loop.call_soon(self.end_unsent_set)'),
