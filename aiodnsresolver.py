@@ -1147,7 +1147,7 @@ WRONG_CASE = Failure(
     'if it never does, turn the mixing of the case off, by "options randomize-case:0" in '
     'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
 )
-NOT_ASKED = Failure(TemporaryResolverError, '')
+NO_FAILURE = 0, Failure(TemporaryResolverError, '')  # before anything was asked
 NOBODY: frozenset[Nameserver] = frozenset()
 SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the last
 
@@ -1160,7 +1160,7 @@ class Failures(NamedTuple):
     """
 
     times: dict[tuple[Nameserver | str, Failure], int]
-    last: tuple[int, Failure] = (0, NOT_ASKED)  # with its number in SERIAL
+    last: tuple[int, Failure] = NO_FAILURE  # with its number in SERIAL
     aliases: tuple[bytes, ...] = ()  # that led to the question
     expires_at: float = -NEVER
 
@@ -1242,7 +1242,7 @@ def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures
     if isinstance(one, Failures) and isinstance(other, Failures):
         return one.merged_with(other)
     if one.records and other.records:
-        return one._replace(records=one.records + other.records)  # type: ignore[call-arg]
+        return Answer(one.records + other.records, min(one.expires_at, other.expires_at))
     return max(
         (one, other),
         key=lambda each: (
@@ -1442,10 +1442,12 @@ class Poller:
             for fd, _ in events:
                 self.rearm(fd)
 
-    def set_timer(self, when: float) -> None:
-        if self.timer is not None:
-            self.timer.cancel()
-        self.timer, self.due = self.loop.call_at(when, self.expire), when
+    def wake_at(self, when: float) -> None:
+        """Has the timer due at a new deadline, or before it."""
+        if when < self.due:
+            if self.timer is not None:
+                self.timer.cancel()
+            self.timer, self.due = self.loop.call_at(when, self.expire), when
 
     def expire(self) -> None:
         """Tells flights that their time is up. A timer that is called early is believed."""
@@ -1456,9 +1458,7 @@ class Poller:
                 if flight.deadline <= now:
                     flight.time_up(now)
         finally:
-            earliest = min([flight.deadline for flight in self.flights()], default=NEVER)
-            if earliest < self.due:
-                self.set_timer(earliest)
+            self.wake_at(min([flight.deadline for flight in self.flights()], default=NEVER))
             self.leave_if_idle()
 
     def flights(self) -> Iterable[Flight]:
@@ -1883,7 +1883,7 @@ class Question:
         self.asked_at = NEVER  # when its first query was about to be sent
         self.is_asked = False  # in the set under way
         self.failures: dict[tuple[Nameserver | str, Failure], int] = NOTHING
-        self.last = 0, NOT_ASKED  # failure, as in Failures
+        self.last = NO_FAILURE  # as in Failures
         self.exhausted: frozenset[Nameserver] = NOBODY  # by error replies, and not asked any more
 
     def __str__(self) -> str:
@@ -2097,12 +2097,6 @@ class Flight:
         self.state = FLIGHT['no room'][self.state]
         self.resolver.sockets.enqueue(self, is_first)
 
-    def start_clock(self, now: float) -> None:
-        self.deadline = now + self.timeout
-        poller = self.resolver.sockets.poller
-        if self.deadline < poller.due:
-            poller.set_timer(self.deadline)
-
     def end_unsent_set(self) -> None:
         if self.state == 'asking' and not self.in_set and not self.unasked:
             self.end_set()
@@ -2144,7 +2138,8 @@ class Flight:
         if question.asked_at == NEVER:
             question.asked_at = now
         if self.deadline == NEVER:
-            self.start_clock(now)
+            self.deadline = now + self.timeout
+            self.resolver.sockets.poller.wake_at(self.deadline)
 
     def no_buffer(self, query: Query) -> None:
         """Has a query that could not be sent wait for room; its time has not started."""
@@ -2257,7 +2252,8 @@ class Flight:
                 self.close_query(each)
         if self.state == 'asking':
             self.unasked = [(question, nameserver), *self.unasked]
-            self.start_clock(self.resolver.loop.time())  # it is given a whole timeout
+            if self.deadline < NEVER:  # else its clock is not running yet
+                self.deadline = self.resolver.loop.time() + self.timeout
             self.go_on()
 
     def query_failed(self, query: Query, failure: Failure) -> None:
@@ -2678,9 +2674,8 @@ class LoopResolver:
     ) -> dict[TYPES, Outcome]:
         """Returns the outcomes for a name, waiting for those that are not known.
 
-        What is in flight is joined, and a flight begun for the rest. `outcomes`: what is known.
-        None: that is to be found out. `is_beside_addresses`: there are some of the other type
-        already, by another name.
+        `outcomes`: what is known. None: that is to be found out. `is_beside_addresses`: there are
+        some of the other type already, by another name.
         """
         if outcomes is None:
             outcomes = (
@@ -2690,16 +2685,7 @@ class LoopResolver:
         if outcomes and len(outcomes) == len(qtypes):
             return outcomes
         try:
-            rest = []
-            for qtype in qtypes:
-                if qtype in outcomes:
-                    continue
-                if question := self.cache.in_flight.get((fqdn, qtype)):
-                    question.flight.join(question, caller)
-                else:
-                    rest.append(qtype)
-            if rest:
-                self.sockets.admit(Flight(self, fqdn, rest, caller), caller.has_waited)
+            self.join(caller, fqdn, qtypes)
             while caller.wanted and caller.raised is None:
                 if caller.to_drive:
                     await caller.await_hooks()
@@ -2713,6 +2699,19 @@ class LoopResolver:
         if caller.raised is not None:
             caller.raise_error_of_hook()
         return caller.outcomes
+
+    def join(self, caller: Caller, fqdn: bytes, qtypes: Sequence[TYPES]) -> None:
+        """Has a caller wait for what is in flight, and begins a flight for the rest."""
+        rest = []
+        for qtype in qtypes:
+            if qtype in caller.outcomes:
+                continue
+            if question := self.cache.in_flight.get((fqdn, qtype)):
+                question.flight.join(question, caller)
+            else:
+                rest.append(qtype)
+        if rest:
+            self.sockets.admit(Flight(self, fqdn, rest, caller), caller.has_waited)
 
 
 def Resolver(  # noqa: N802
