@@ -661,11 +661,9 @@ def mix_query(rest: bytes) -> bytes:
     Of header, lengths, type and class, no octet has the value of a letter.
     """
     # All letters at once, as one integer of which random bits are flipped.
-    size = 2 + len(rest)
-    flips = int.from_bytes(b'\xff\xff' + rest.translate(CASE_BITS)) & int.from_bytes(
-        os.urandom(size)
-    )
-    return (int.from_bytes(rest) ^ flips).to_bytes(size)
+    random = os.urandom(2 + len(rest))
+    flips = int.from_bytes(b'\xff\xff' + rest.translate(CASE_BITS)) & int.from_bytes(random)
+    return (int.from_bytes(rest) ^ flips).to_bytes(len(random))
 
 
 def spell(fqdn: bytes, qtype: int, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
