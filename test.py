@@ -69,21 +69,7 @@ import pytest_asyncio
 import tornado.simple_httpclient
 
 import aiodnsresolver as m
-from aiodnsresolver import (
-    QUESTION,
-    RESPONSE,
-    TYPES,
-    IPv4AddressExpiresAt,
-    IPv6AddressExpiresAt,
-    Message,
-    QuestionRecord,
-    Resolver,
-    ResourceRecord,
-    mix_case,
-    pack,
-    parse,
-    recvfrom,
-)
+from aiodnsresolver import TYPES, Resolver, mix_case, pack, parse
 
 HERE = pathlib.Path(__file__).parent
 
@@ -1078,7 +1064,7 @@ class TestVocabulary:
 
     def test_types_are_usable_as_ints(self):
         assert {qtype.name: int(qtype) for qtype in TYPES} == {'A': 1, 'CNAME': 5, 'TXT': 16, 'AAAA': 28}
-        assert (QUESTION, RESPONSE, TYPES.A + 1, {1: 'one'}[TYPES.A]) == (0, 1, 2, 'one')
+        assert (m.QUESTION, m.RESPONSE, TYPES.A + 1, {1: 'one'}[TYPES.A]) == (0, 1, 2, 'one')
 
 
 class TestErrors:
@@ -1111,9 +1097,9 @@ class TestValues:
     """Addresses and bytes with `expires_at`."""
 
     @cases('plain, value', {
-        'IPv4': (ipaddress.IPv4Address('192.0.2.1'), IPv4AddressExpiresAt('192.0.2.1', 12.5)),
-        'IPv6': (ipaddress.IPv6Address('2001:db8::1'), IPv6AddressExpiresAt('2001:db8::1', 12.5)),
-        'IPv6 with a scope id': (ipaddress.IPv6Address('fe80::1%lo'), IPv6AddressExpiresAt('fe80::1%lo', 12.5)),
+        'IPv4': (ipaddress.IPv4Address('192.0.2.1'), m.IPv4AddressExpiresAt('192.0.2.1', 12.5)),
+        'IPv6': (ipaddress.IPv6Address('2001:db8::1'), m.IPv6AddressExpiresAt('2001:db8::1', 12.5)),
+        'IPv6 with a scope id': (ipaddress.IPv6Address('fe80::1%lo'), m.IPv6AddressExpiresAt('fe80::1%lo', 12.5)),
     })  # fmt: skip
     def test_address_with_expiry_is_otherwise_like_any_other(self, plain, value):
         assert isinstance(value, type(plain))
@@ -1151,7 +1137,7 @@ def seconds_to_parse(octets, links):
 
 def asked_by_getaddrinfo(name):
     async def resolve(name, qtype):
-        return (IPv4AddressExpiresAt('192.0.2.1', 0),)
+        return (m.IPv4AddressExpiresAt('192.0.2.1', 0),)
 
     return run(m.getaddrinfo(resolve, name, 80))
 
@@ -1351,18 +1337,18 @@ class TestNames:
 labels = st.binary(min_size=1, max_size=63).map(lambda label: label.replace(b'.', b'-'))
 names = st.lists(labels, max_size=5).map(b'.'.join).filter(lambda name: len(name) <= 253)
 u16 = st.integers(0, 0xFFFF)
-questions = st.builds(QuestionRecord, names, u16, u16)
+questions = st.builds(m.QuestionRecord, names, u16, u16)
 records = st.one_of(
     st.builds(
-        ResourceRecord, names, u16.filter(lambda qtype: qtype != TYPES.CNAME), u16, st.integers(0, 2**32 - 1), st.binary(max_size=40)
+        m.ResourceRecord, names, u16.filter(lambda qtype: qtype != TYPES.CNAME), u16, st.integers(0, 2**32 - 1), st.binary(max_size=40)
     ),
-    st.builds(ResourceRecord, names, st.just(5), u16, st.integers(0, 2**32 - 1), names),
+    st.builds(m.ResourceRecord, names, st.just(5), u16, st.integers(0, 2**32 - 1), names),
 )
 bit = st.integers(0, 1)
 sections = [st.lists(of, max_size=3).map(tuple) for of in (questions, records, records, records)]
-messages = st.builds(Message, u16, bit, st.integers(0, 15), bit, bit, bit, bit, st.integers(0, 7), st.integers(0, 15), *sections)
+messages = st.builds(m.Message, u16, bit, st.integers(0, 15), bit, bit, bit, bit, st.integers(0, 7), st.integers(0, 15), *sections)
 EXAMPLE, COUNT_1 = b'\7example\3com\0', HEADER + b'\0\0\0\1\0\0\0\0'  # a name, and a header with one answer
-MESSAGE = Message(1, QUESTION, 0, 0, 0, 1, 0, 0, 0, (QuestionRecord(b'example.com', TYPES.A, 1),), (), (), ())
+MESSAGE = m.Message(1, m.QUESTION, 0, 0, 0, 1, 0, 0, 0, (m.QuestionRecord(b'example.com', TYPES.A, 1),), (), (), ())
 
 
 class TestMessages:
@@ -1387,12 +1373,12 @@ class TestMessages:
             query, ['? 20 IN CNAME b.example.com.', 'b.example.com. 30 IN A 192.0.2.1', 'b.example.com. 30 IN TXT "x"'], [SOA]
         ).to_wire()
         parsed = parse(wire)
-        assert (parsed.qid, parsed.qr, parsed.rd, parsed.ra) == (77, RESPONSE, 1, 1)
-        assert parsed.qd == (QuestionRecord(b'www.example.com', 1, 1),)
+        assert (parsed.qid, parsed.qr, parsed.rd, parsed.ra) == (77, m.RESPONSE, 1, 1)
+        assert parsed.qd == (m.QuestionRecord(b'www.example.com', 1, 1),)
         assert parsed.an == (
-            ResourceRecord(b'www.example.com', 5, 1, 20, b'b.example.com'),
-            ResourceRecord(b'b.example.com', 1, 1, 30, bytes([192, 0, 2, 1])),
-            ResourceRecord(b'b.example.com', 16, 1, 30, b'\1x'),
+            m.ResourceRecord(b'www.example.com', 5, 1, 20, b'b.example.com'),
+            m.ResourceRecord(b'b.example.com', 1, 1, 30, bytes([192, 0, 2, 1])),
+            m.ResourceRecord(b'b.example.com', 16, 1, 30, b'\1x'),
         )
         assert parsed.ns[0][:4] == (b'example.com', 6, 1, 30)
 
@@ -1724,16 +1710,6 @@ class TestFiles:
         assert file.read(9) == ['three']
         assert len(parsed) == 4
 
-    async def test_file_with_no_reload_is_read_once(self, nameserver):
-        one, two = nameserver(a('192.0.2.1', ttl=0)), nameserver(a('192.0.2.2', ttl=0), address='127.0.0.2')
-        ports = {server.at[0]: server.at for server in (one, two)}
-        resolve, _ = Resolver()
-        with redirected(lambda ip, _: ports[ip]):
-            for conf in ('nameserver 127.0.0.1\noptions no-reload', 'nameserver 127.0.0.2'):
-                with files(resolv_conf=conf):
-                    assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-                await asyncio.sleep(5)
-
     async def test_half_of_a_file_with_no_reload_is_read_again(self, nameserver, tmp_path, monkeypatch):
         server, path = nameserver(a('192.0.2.1', ttl=0)), tmp_path / 'resolv.conf'
         monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
@@ -1921,11 +1897,6 @@ class TestFiles:
             ('WARNING', 'RESOLV_CONF: it is missing or names no nameserver, so that 127.0.0.1 is asked'),
         ]
 
-    async def test_missing_files_mean_the_nameserver_of_this_machine(self, nameserver):
-        server = nameserver(zone({'db': '192.0.2.1'}))
-        with system(server) as resolve, files():
-            assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
-
 
 class TestResolvConf:
     """resolv.conf(5)."""
@@ -2007,12 +1978,10 @@ class TestResolvConf:
         one, two = nameserver(silence), nameserver(silence, address='127.0.0.2')
         with system(one, two) as resolve:
             started = now()
-            with pytest.raises(
-                m.ResolverTimeout, match=f'{one.text} timed out after 0.5 s .5 times.; {two.text} timed out after 0.5 s .5 times.'
-            ):
+            said = f'{one.text} timed out after 0.5 s .5 times.; {two.text} timed out after 0.5 s .5 times.'
+            with pytest.raises(m.ResolverTimeout, match=said):
                 await resolve('www.example.com', TYPES.A)
-        assert now() == started + 5
-        assert [time - started for time in one.times] == [0, 1, 2, 3, 4]
+        assert (now(), one.times) == (started + 5, [started + i for i in range(5)])
 
     @cases('options, timeout, times, ends_at', {
         'timeout and attempts': ('timeout:2 attempts:3', None, 3, 1006),
@@ -2032,11 +2001,7 @@ class TestResolvConf:
         with system(*servers, options='rotate') as resolve:
             for i in range(6):
                 await resolve(f'n{i}.example', TYPES.A)
-        assert [server.names for server in servers] == [
-            ['n0.example', 'n3.example'],
-            ['n1.example', 'n4.example'],
-            ['n2.example', 'n5.example'],
-        ]
+        assert [server.names for server in servers] == [[f'n{i}.example', f'n{i + 3}.example'] for i in range(3)]
 
     @cases('qtype, found', {'A': (TYPES.A, '192.0.2.1'), 'both': (BOTH, '192.0.2.1'), 'AAAA first': (BOTH[::-1], '192.0.2.1')})
     async def test_no_aaaa_asks_for_a_alone(self, nameserver, qtype, found):
@@ -2134,9 +2099,7 @@ class TestHosts:
         with files(hosts=hosts):
             resolve, _ = Resolver(get_nameservers=Sets())
             for qtype, expected in ((TYPES.A, four), (TYPES.AAAA, six), (BOTH, both)):
-                assert list(map(ipaddress.ip_address, texts(await resolve('db', qtype)))) == list(
-                    map(ipaddress.ip_address, expected.split())
-                )
+                assert [*await resolve('db', qtype)] == [*map(ipaddress.ip_address, expected.split())]
 
     async def test_name_as_given_is_found_before_anything_is_sent(self, nameserver):
         server = nameserver(zone({'db.a.example': '192.0.2.1'}))
@@ -2312,13 +2275,6 @@ class TestFailingNameservers:
         assert one.names == [f'n{i}.example' for i in (0, 1, 4, 6, 7)]
         assert [record.levelname for record in caplog.records] == ['WARNING', 'WARNING']  # that it fails, and that it is back
 
-    async def test_nameserver_silent_to_two_names_at_once_comes_last(self, nameserver):
-        one, two = nameserver(silence), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        with system(one, two) as resolve:
-            await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(2)))
-            await resolve('n2.example', TYPES.A)
-        assert (now(), one.names) == (1000.5, ['n0.example', 'n1.example'])
-
     @cases('options, every, patience, failed', {
         '0.4 s of 0.5': ('', 0.06, 0.4, 9),  # found out at 0.52 s, when the third leaves
         '1.5 s of 2': ('timeout:2', 0.28, 1.5, 8),  # at 2.06 s, when the third leaves
@@ -2347,14 +2303,6 @@ class TestFailingNameservers:
             assert await failed_callers(resolve, count=10, every=0.1, patience=0.4) == [0]
         assert one.names[2:] == ['n0.example']
 
-    async def test_failing_nameserver_is_tried_again_by_one_query_of_those_under_way(self, nameserver):
-        one, two = nameserver(silence), nameserver(after(0.01, a('192.0.2.2')), address='127.0.0.2')
-        with system(one, two) as resolve:
-            await make_fail(resolve)
-            await asyncio.sleep(31)
-            await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(50)))
-        assert one.names[2:] == ['n0.example']
-
     @cases('code', {
         'refused': errno.ECONNREFUSED, 'no network': errno.ENETUNREACH, 'no host': errno.EHOSTUNREACH,
         'no space for what is watched': errno.ENOSPC, 'no memory': errno.ENOMEM,
@@ -2378,13 +2326,6 @@ class TestFailingNameservers:
             for i in range(4):
                 await resolve(f'n{i}.example', TYPES.A)
         assert (asked, now(), caplog.messages) == ([closed.at, good.at] * 4, 1000, [])
-
-    async def test_one_lost_datagram_changes_no_order(self, nameserver, caplog):
-        inside, outside = nameserver(silence, a('10.0.0.1')), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        with system(inside, outside) as resolve:
-            assert texts(await resolve('www.example', TYPES.A)) == ['192.0.2.2']
-            assert texts(await resolve('db.inside', TYPES.A)) == ['10.0.0.1']
-        assert (now(), caplog.messages) == (1000.5, [])
 
     @cases('qtype', {'one type': TYPES.A, 'both types': BOTH})
     @cases('times', {'once': 1, 'three times': 3})
@@ -2511,22 +2452,22 @@ class TestRecvfrom:
             pairs = [udp_pair() for _ in range(3)]
             receivers = [receiver for receiver, _ in pairs]
             try:
-                waiting = asyncio.ensure_future(recvfrom(loop, receivers, 512))
+                waiting = asyncio.ensure_future(m.recvfrom(loop, receivers, 512))
                 await asyncio.sleep(0)
                 pairs[1][1].send(b'first')
                 assert await waiting == (b'first', pairs[1][1].getsockname())
-                waiting = asyncio.ensure_future(recvfrom(loop, receivers, 512))
+                waiting = asyncio.ensure_future(m.recvfrom(loop, receivers, 512))
                 await asyncio.sleep(0)
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
                 assert not any(loop.remove_reader(receiver.fileno()) for receiver in receivers)
                 pairs[2][1].send(b'not lost')
-                assert (await recvfrom(loop, receivers, 3))[0] == b'not'
+                assert (await m.recvfrom(loop, receivers, 3))[0] == b'not'
                 for _, sender in pairs[:2]:
                     sender.send(b'at the same time')
                 for _ in range(2):
-                    assert (await recvfrom(loop, receivers, 512))[0] == b'at the same time'
+                    assert (await m.recvfrom(loop, receivers, 512))[0] == b'at the same time'
             finally:
                 for sock in itertools.chain(*pairs):
                     sock.close()
@@ -2535,7 +2476,7 @@ class TestRecvfrom:
 
     async def test_first_datagram_is_returned_whatever_the_order_of_the_sockets(self):
         (one, to_one), (other, to_other) = pairs = [udp_pair(), udp_pair()]
-        waiting = asyncio.ensure_future(recvfrom(asyncio.get_running_loop(), iter([one, other]), 512))
+        waiting = asyncio.ensure_future(m.recvfrom(asyncio.get_running_loop(), iter([one, other]), 512))
         await asyncio.sleep(0)
         to_other.send(b'first')
         to_one.send(b'second')
@@ -2547,26 +2488,26 @@ class TestRecvfrom:
         loop = asyncio.get_running_loop()
         receiver, sender = udp_pair()
         with receiver, sender:
-            waiting = asyncio.ensure_future(recvfrom(loop, [receiver], 512))
+            waiting = asyncio.ensure_future(m.recvfrom(loop, [receiver], 512))
             await asyncio.sleep(0)
             sender.send(b'one')
             loop.call_soon(loop.call_soon, waiting.cancel)
             with pytest.raises(asyncio.CancelledError):
                 await waiting
-            assert (await recvfrom(loop, [receiver], 512))[0] == b'one'
+            assert (await m.recvfrom(loop, [receiver], 512))[0] == b'one'
 
     async def test_nothing_to_read_after_all_means_waiting_on(self):
         receiver, sender = udp_pair()
         sender.send(b'one')
         with receiver, sender, unittest.mock.patch.object(socket.socket, 'recvfrom', side_effect=[BlockingIOError, (b'one', None)]) as read:
-            assert (await recvfrom(asyncio.get_running_loop(), [receiver], 512))[0] == b'one'
+            assert (await m.recvfrom(asyncio.get_running_loop(), [receiver], 512))[0] == b'one'
         assert read.call_count == 2  # first a wrong checksum, or another reader was quicker
 
     async def test_closed_socket_leaves_no_reader_of_the_others(self):
         loop = asyncio.get_running_loop()
         pairs = [udp_pair(), udp_pair()]
         closed, other = [receiver for receiver, _ in pairs]
-        waiting = asyncio.ensure_future(recvfrom(loop, [closed, other], 512))
+        waiting = asyncio.ensure_future(m.recvfrom(loop, [closed, other], 512))
         await asyncio.sleep(0)
         closed.close()
         waiting.cancel()
@@ -2583,7 +2524,7 @@ class TestRecvfrom:
             sender.setblocking(False)
             sender.send(b'x')
             with pytest.raises(ConnectionRefusedError):
-                await recvfrom(asyncio.get_running_loop(), [sender], 512)
+                await m.recvfrom(asyncio.get_running_loop(), [sender], 512)
 
 
 class WithoutReaders(asyncio.SelectorEventLoop):
@@ -2984,13 +2925,8 @@ class TestSockets:
         await asyncio.sleep(0.1)
         second = asyncio.ensure_future(resolve('y.example', BOTH))  # which needs two sockets
         await asyncio.gather(first, second, return_exceptions=True)
-        assert [sent for name, sent in zip(server.names, server.times, strict=True) if name == 'x.example'] == [
-            1000,
-            1000.5,
-            1001,
-            1001.5,
-            1002,
-        ]
+        sent = [query.time for query in server.queries if query.name.lower() == 'x.example']
+        assert sent == [1000, 1000.5, 1001, 1001.5, 1002]
 
     async def test_queries_of_one_step_leave_together_but_for_the_first(self, nameserver, fake_sockets):
         sent = []
@@ -3089,11 +3025,12 @@ class TestShortages:
         assert 0 < sockets.refused < 24  # none is tried again and again
 
     async def test_no_buffer_at_all_is_an_error_with_the_reason(self, nameserver, fake_sockets):
-        fake_sockets(room=0)
-        resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
+        sockets, server = fake_sockets(room=0), nameserver(a('192.0.2.1'))
+        resolve, _ = resolver_for(server)
         results = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)), return_exceptions=True)
         assert {type(result) for result in results} == {m.NameserverUnreachable}
         assert str(results[2]).endswith('cannot be asked: No buffer space available (5 times)')
+        assert (now(), server.queries, sockets.open) == (1000, [], set())
 
     async def test_lost_buffers_with_nothing_under_way_are_an_error(self, nameserver, fake_sockets):
         sockets, resolve = fake_sockets(room=1), asking((1, nameserver(silence).at))
@@ -3145,15 +3082,6 @@ asyncio.run(main())
         (found,) = await asyncio.gather(second, return_exceptions=True)
         assert (type(found), server.times, now()) == (expected, [pytest.approx(1000.8)], pytest.approx(ends_at))
 
-    async def test_query_without_a_buffer_waits_longer_than_its_timeout(self, nameserver, fake_sockets):
-        slow, server = nameserver(after(3, four)), nameserver(a('192.0.2.2'))
-        fake_sockets(room=1)
-        resolve = asking((1, server.at), a=[(9, slow.at)])
-        (first,) = start(resolve('a.example', TYPES.A))
-        await asyncio.sleep(0.5)
-        assert texts(await resolve('b.example', TYPES.A)) == ['192.0.2.2']
-        assert (now(), texts(await first)) == (1003, ['192.0.2.1'])
-
     async def test_next_set_without_a_buffer_is_sent_in_place_of_the_look_ups_own_oldest(self, nameserver, fake_sockets):
         silent, good = nameserver(silence), nameserver(after(0.1, four))
         fake_sockets(room=1)
@@ -3173,13 +3101,6 @@ asyncio.run(main())
         resolve = asking(*((0.5, server.at) for server in (oldest, late, last)))
         assert texts(await resolve('www.example', TYPES.A)) == ['192.0.2.1']
         assert (now(), last.times) == (1001.2, [1001])
-
-    async def test_no_buffer_with_no_other_socket_is_an_error(self, resolving, fake_sockets):
-        sockets = fake_sockets(room=0)
-        server, resolve = resolving(four)
-        with pytest.raises(m.NameserverUnreachable, match='No buffer space available'):
-            await resolve('www.example', TYPES.A)
-        assert (now(), server.queries, sockets.open) == (1000, [], set())
 
     async def test_look_ups_of_both_types_without_a_buffer_have_all_answers(self, resolving, fake_sockets):
         fake_sockets(room=2)
@@ -3322,7 +3243,7 @@ class TestLookUps:
         addresses = await resolve('www.example.com', TYPES.A)
         assert texts(addresses) == ['192.0.2.1', '192.0.2.2']
         assert [address.expires_at for address in addresses] == [1020, 1020]  # from when the query was sent, not from the reply
-        assert all(isinstance(address, IPv4AddressExpiresAt) for address in addresses)
+        assert all(isinstance(address, m.IPv4AddressExpiresAt) for address in addresses)
         assert now() == 1000.3
 
     async def test_other_types_are_asked_for(self, resolving):
@@ -3957,7 +3878,7 @@ class TestHooks:
 
     @cases('found, expected', {
         'address': (ipaddress.ip_address('192.0.2.1'), ['192.0.2.1']),
-        'address that expires': (IPv4AddressExpiresAt('192.0.2.1', 5), ['192.0.2.1']),
+        'address that expires': (m.IPv4AddressExpiresAt('192.0.2.1', 5), ['192.0.2.1']),
         'tuple': ((ipaddress.ip_address('192.0.2.1'), ipaddress.ip_address('fe80::1%lo')), ['192.0.2.1', 'fe80::1%lo']),
         'list': ([ipaddress.ip_address('192.0.2.1'), ipaddress.ip_address('192.0.2.2')], ['192.0.2.1', '192.0.2.2']),
         'empty tuple': ((), ['192.0.2.9']),
@@ -3974,7 +3895,7 @@ class TestHooks:
         assert get_host.asked == [(b'www.example.com', TYPES.A)]
 
     @cases('found, expires_at', {
-        'address that expires': (IPv4AddressExpiresAt('192.0.2.1', 5), 5),
+        'address that expires': (m.IPv4AddressExpiresAt('192.0.2.1', 5), 5),
         'address': (ipaddress.ip_address('192.0.2.1'), 1000),
         'bytes': (b'text', 1000),
     })  # fmt: skip
@@ -4327,7 +4248,7 @@ class TestAliases:
         assert [address.expires_at - now() for address in await resolve('b.example', TYPES.A)] == [20, 30]
 
     async def test_value_of_get_host_expires_with_the_alias_to_it(self, nameserver):
-        get_host = Hosts(b=(IPv4AddressExpiresAt('192.0.2.1', 1005), IPv4AddressExpiresAt('192.0.2.2', 1030)))
+        get_host = Hosts(b=(m.IPv4AddressExpiresAt('192.0.2.1', 1005), m.IPv4AddressExpiresAt('192.0.2.2', 1030)))
         resolve, _ = resolver_for(nameserver(alias('b.example')), get_host=get_host)
         assert [address.expires_at for address in await resolve('www.example.com', TYPES.A)] == [1005, 1020]
 
@@ -7750,7 +7671,7 @@ class TestGetaddrinfo:
         assert (error.errno, 'x.example: none of its addresses is of use' in str(error)) == (socket.EAI_NONAME, True)
 
     async def test_fake_in_place_of_resolve_is_enough(self, clock):
-        fake = unittest.mock.AsyncMock(return_value=(IPv4AddressExpiresAt('192.0.2.1', 0),))
+        fake = unittest.mock.AsyncMock(return_value=(m.IPv4AddressExpiresAt('192.0.2.1', 0),))
         assert [info[4] for info in await m.getaddrinfo(fake, 'www.example.com', 80, **STREAM)] == [('192.0.2.1', 80)]
 
     async def test_errors_of_hooks_and_cancellation_pass(self, nameserver):
@@ -7778,7 +7699,7 @@ class OtherLoop:
 
 
 async def connected_by(loop, *args, **options):
-    m.install(unittest.mock.AsyncMock(return_value=tuple(IPv4AddressExpiresAt(f'192.0.2.{i}', 0) for i in (1, 2, 3))), loop)
+    m.install(unittest.mock.AsyncMock(return_value=tuple(m.IPv4AddressExpiresAt(f'192.0.2.{i}', 0) for i in (1, 2, 3))), loop)
     factory = unittest.mock.Mock(return_value='a protocol')
     try:
         return await loop.create_connection(factory, *args, **options)
@@ -7811,7 +7732,7 @@ class TestInstall:
             with pytest.raises(ValueError, match='host'):
                 await asyncio.get_running_loop().create_connection(asyncio.Protocol)
 
-        fake = unittest.mock.AsyncMock(return_value=(IPv4AddressExpiresAt('127.0.0.2', 0), IPv4AddressExpiresAt('127.0.0.1', 0)))
+        fake = unittest.mock.AsyncMock(return_value=(m.IPv4AddressExpiresAt('127.0.0.2', 0), m.IPv4AddressExpiresAt('127.0.0.1', 0)))
         other = unittest.mock.AsyncMock(side_effect=m.NameDoesNotExist('www.example.com: no'))
         run(main(), loop_factory)
         fake.assert_called_once_with('www.example.com', (TYPES.AAAA, TYPES.A))
@@ -8111,7 +8032,7 @@ class TestCommand:
         capfd.readouterr()
         with unittest.mock.patch('aiodnsresolver.Resolver') as made:
             made.return_value = (
-                unittest.mock.AsyncMock(side_effect=[(IPv4AddressExpiresAt('192.0.2.1', 0),), m.ResolverTimeout('x TXT: why')]),
+                unittest.mock.AsyncMock(side_effect=[(m.IPv4AddressExpiresAt('192.0.2.1', 0),), m.ResolverTimeout('x TXT: why')]),
                 None,
             )
             assert m.main(['x', 'A', 'TXT']) == 0
@@ -8147,11 +8068,11 @@ class TestSuiteThatExists(unittest.TestCase):
 
         async def serve():
             while True:
-                data, address = await recvfrom(LOOP, [sock], 512)
+                data, address = await m.recvfrom(LOOP, [sock], 512)
                 query = parse(data)
                 self.queried.append((port, query.qd[0].name))
-                response_ = Message(
-                    qid=query.qid, qr=RESPONSE, opcode=0, aa=0, tc=0, rd=0, ra=1, z=0, rcode=0,
+                response_ = m.Message(
+                    qid=query.qid, qr=m.RESPONSE, opcode=0, aa=0, tc=0, rd=0, ra=1, z=0, rcode=0,
                     qd=query.qd, an=tuple(respond(query)), ns=(), ar=(),
                 )  # fmt: skip
                 sock.sendto(pack(response_), address)
@@ -8176,7 +8097,7 @@ class TestSuiteThatExists(unittest.TestCase):
         self.addCleanup(patch.stop)
 
     def a_record(self, query, address, ttl=20):
-        return [ResourceRecord(name=query.qd[0].name, qtype=TYPES.A, qclass=1, ttl=ttl, rdata=ipaddress.ip_address(address).packed)]
+        return [m.ResourceRecord(name=query.qd[0].name, qtype=TYPES.A, qclass=1, ttl=ttl, rdata=ipaddress.ip_address(address).packed)]
 
     def test_address_from_port_53_of_resolv_conf(self):
         self.patch_open()
@@ -8200,7 +8121,7 @@ class TestSuiteThatExists(unittest.TestCase):
         def respond(query):
             other = query.qd[0]._replace(name=b'another.domain')
             if query.qd[0].name.lower() == b'some.domain':
-                return [ResourceRecord(name=query.qd[0].name, qtype=TYPES.CNAME, qclass=1, ttl=100, rdata=other.name)]
+                return [m.ResourceRecord(name=query.qd[0].name, qtype=TYPES.CNAME, qclass=1, ttl=100, rdata=other.name)]
             return self.a_record(query, '123.100.123.2')
 
         self.nameserver(53, respond)
@@ -8750,7 +8671,7 @@ class TestIntegrations:
 
     def test_fastapi_takes_resolve_by_its_annotation(self, anything):
         found = block_with('docs/integrations.md', 'Annotated[')
-        app, fake = found['app'], unittest.mock.AsyncMock(return_value=(IPv4AddressExpiresAt('192.0.2.1', 0),))
+        app, fake = found['app'], unittest.mock.AsyncMock(return_value=(m.IPv4AddressExpiresAt('192.0.2.1', 0),))
 
         async def scenario():
             transport = httpx.ASGITransport(app=app)
