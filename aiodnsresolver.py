@@ -2096,7 +2096,7 @@ class Flight:
         self.resolver.sockets.enqueue(self, is_first)
 
     def end_unsent_set(self) -> None:
-        if self.state == 'asking' and not self.in_set and not self.unasked:
+        if self.state == 'asking' and not self.in_set:
             self.end_set()
 
     def query_again(self, question: Question, nameserver: Nameserver) -> Query | Failure | None:
@@ -2135,9 +2135,8 @@ class Flight:
         question.is_asked = True
         if question.asked_at == NEVER:
             question.asked_at = now
-        if self.deadline == NEVER:
-            self.deadline = now + self.timeout
-            self.resolver.sockets.poller.wake_at(self.deadline)
+        self.deadline = now + self.timeout  # from the last query that is sent
+        self.resolver.sockets.poller.wake_at(self.deadline)
 
     def no_buffer(self, query: Query) -> None:
         """Has a query that could not be sent wait for room; its time has not started."""
@@ -2250,7 +2249,7 @@ class Flight:
                 self.close_query(each)
         if self.state == 'asking':
             self.unasked = [(question, nameserver), *self.unasked]
-            if self.deadline < NEVER:  # else its clock is not running yet
+            if self.deadline < NEVER:  # which may be now
                 self.deadline = self.resolver.loop.time() + self.timeout
             self.go_on()
 
@@ -2784,8 +2783,7 @@ def in_each_loop(
 
     def start(loop: asyncio.AbstractEventLoop) -> LoopResolver:
         for other, resolver in list(in_loop.items()):  # a copy: other threads may have loops
-            is_busy = resolver.cache.in_flight or resolver.sockets.poller.queries
-            if not other.is_running() and (other.is_closed() or not is_busy):
+            if not other.is_running() and (other.is_closed() or not resolver.cache.in_flight):
                 in_loop.pop(other, None)
                 resolver.sockets.poller.leave_if_idle()
         in_loop[loop] = resolver = new(loop)

@@ -1552,7 +1552,7 @@ class TestQuestionsAndAnswers:
         'NODATA, neither AA nor RA': (wire(authority=[SOA], flags=0), m.NoRecords, 110),
         'NODATA with an SOA of another zone': (wire(authority=[SOA.replace('example.com.', 'elsewhere.', 1)]), m.NoRecords, 110),
         'NODATA without an SOA': (wire(), m.NoRecords, 100),
-        'alias of another class': (wire('? 20 CH CNAME b.example.', authority=[SOA]), m.NoRecords, 110),
+        'alias of another class': (wire('? 5 CH CNAME b.example.', authority=[SOA]), m.NoRecords, 110),
         'NODATA, AA': (wire(flags=dns.flags.AA), m.NoRecords, 100),
         'other type': (wire('? 20 IN AAAA 2001:db8::1'), m.NoRecords, 100),
         'other owner': (wire('other.example. 1 IN A 192.0.2.66', authority=[SOA]), m.NoRecords, 110),
@@ -2997,6 +2997,11 @@ class TestShortages:
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert now() == started
         await other
+
+    async def test_rest_of_a_set_has_a_whole_timeout(self, nameserver):
+        late, good = nameserver(after(0.9, refused)), nameserver(after(0.8, a('192.0.2.1')))
+        assert texts(await asking((1, late.at, good.at), max_sockets=1)('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert now() == pytest.approx(1001.7)
 
     async def test_nameservers_that_were_not_asked_are_not_in_the_error(self, nameserver, fake_sockets):
         one, two = nameserver(silence), nameserver(silence)
