@@ -2557,16 +2557,23 @@ class TestPoller:
 
         run(scenario(), loop_factory)
 
+    @contextlib.asynccontextmanager
+    async def nothing_left_after(self, seconds):
+        loop = asyncio.get_running_loop()
+        readers = readers_of(loop)
+        yield
+        await asyncio.sleep(seconds)
+        assert (readers_of(loop), timers_of(loop)) == (readers, [])
+
     async def test_poller_and_timer_end_one_timeout_after_the_last_look_up(self, nameserver):
         loop = asyncio.get_running_loop()
         resolve, _ = resolver_for(nameserver(a('192.0.2.1', ttl=3600)))
         readers = readers_of(loop)
-        for i in range(2):
-            await resolve(f'n{i}.example', TYPES.A)  # what is cached has no timer
-            await asyncio.sleep(0.2)
-        assert (len(readers_of(loop) - readers), len(timers_of(loop))) == (1, 1)
-        await asyncio.sleep(0.1)
-        assert (readers_of(loop), timers_of(loop)) == (readers, [])
+        async with self.nothing_left_after(0.1):
+            for i in range(2):
+                await resolve(f'n{i}.example', TYPES.A)  # what is cached has no timer
+                await asyncio.sleep(0.2)
+            assert (len(readers_of(loop) - readers), len(timers_of(loop))) == (1, 1)
 
     async def test_late_deadline_is_not_put_off_by_the_next_look_up(self, clock, nameserver):
         resolve = asking((0.5, nameserver(silence).at))
@@ -2653,11 +2660,9 @@ class TestPoller:
 
     async def test_poller_that_cannot_watch_is_not_left_in_the_loop(self, clock, monkeypatch):
         monkeypatch.setattr(m, 'new_epoll', lambda: FakeEpoll(registering=raises(errno.ENOSPC)))
-        readers = readers_of(asyncio.get_running_loop())
-        with pytest.raises(m.NameserverUnreachable, match='No space left on device'):
-            await asking((1, ('127.0.0.1', 9)))('www.example.com', TYPES.A)
-        await asyncio.sleep(1)
-        assert readers_of(asyncio.get_running_loop()) == readers
+        async with self.nothing_left_after(1):
+            with pytest.raises(m.NameserverUnreachable, match='No space left on device'):
+                await asking((1, ('127.0.0.1', 9)))('www.example.com', TYPES.A)
 
     async def test_shortage_for_epoll_itself_is_an_error(self, clock, monkeypatch):
         monkeypatch.setattr(m, 'new_epoll', unittest.mock.Mock(side_effect=OSError(errno.EMFILE, 'Too many open files')))
@@ -2707,31 +2712,24 @@ class TestPoller:
 
     @cases('timeouts, wait', {'the long one first': ((3600, 0.05), 0.06), 'the long one last': ((0.05, 3600), 3600.1)})
     async def test_nothing_is_left_in_the_loop_one_timeout_after_the_last_look_up(self, nameserver, timeouts, wait):
-        loop, server = asyncio.get_running_loop(), nameserver(four)
-        readers = readers_of(loop)
+        server = nameserver(four)
         resolve = asking(**{f'n{i}': [(timeout, server.at)] for i, timeout in enumerate(timeouts)})
-        for i in range(2):
-            await resolve(f'n{i}.example', TYPES.A)
-        await asyncio.sleep(wait)
-        assert (readers_of(loop), timers_of(loop)) == (readers, [])
+        async with self.nothing_left_after(wait):
+            for i in range(2):
+                await resolve(f'n{i}.example', TYPES.A)
 
     async def test_nothing_is_left_in_the_loop_after_a_look_up_beside_a_longer_one(self, nameserver):
-        loop, server, slow = asyncio.get_running_loop(), nameserver(after(0.1, four)), nameserver(after(0.2, four), silence)
-        readers = readers_of(loop)
+        server, slow = nameserver(after(0.1, four)), nameserver(after(0.2, four), silence)
         resolve = asking((3600, server.at), short=[(0.05, slow.at)] * 9)
-        await asyncio.gather(*(resolve(f'{name}.example', TYPES.A) for name in ('long', 'short')))
-        assert now() == pytest.approx(1000.2)
-        await asyncio.sleep(0.06)
-        assert (readers_of(loop), timers_of(loop)) == (readers, [])
+        async with self.nothing_left_after(0.06):
+            await asyncio.gather(*(resolve(f'{name}.example', TYPES.A) for name in ('long', 'short')))
+            assert now() == pytest.approx(1000.2)
 
     async def test_look_up_cancelled_long_before_its_timeout_leaves_nothing_for_longer_than_the_next(self, nameserver):
-        loop, silent, server = asyncio.get_running_loop(), nameserver(silence), nameserver(four)
-        readers = readers_of(loop)
-        resolve = asking((0.05, server.at), long=[(3600, silent.at)])
-        assert await within(1, resolve('long.example', TYPES.A)) is None
-        await resolve('www.example', TYPES.A)
-        await asyncio.sleep(0.06)
-        assert (readers_of(loop), timers_of(loop)) == (readers, [])
+        resolve = asking((0.05, nameserver(four).at), long=[(3600, nameserver(silence).at)])
+        async with self.nothing_left_after(0.06):
+            assert await within(1, resolve('long.example', TYPES.A)) is None
+            await resolve('www.example', TYPES.A)
 
 
 class TestSockets:
@@ -2783,19 +2781,6 @@ class TestSockets:
         await resolve('c.example', TYPES.A)
         assert now() == pytest.approx(1000.2)
         assert (await asyncio.gather(second, return_exceptions=True), texts(await first)) == ([unittest.mock.ANY], ['192.0.2.1'])
-
-    async def test_first_of_a_set_larger_than_the_limit_are_asked(self, nameserver):
-        servers = [nameserver(silence), nameserver(silence), nameserver(a('192.0.2.1'))]
-        resolve = asking((1, *(server.at for server in servers)), max_sockets=2)
-        with pytest.raises(m.ResolverTimeout):
-            await resolve('www.example.com', TYPES.A)
-        assert [len(server.queries) for server in servers] == [1, 1, 0]
-
-    async def test_set_larger_than_the_limit_uses_each_socket_that_is_free_again(self, nameserver):
-        servers = [nameserver(servfail), *(nameserver(silence) for _ in range(2)), nameserver(a('192.0.2.1')), nameserver(silence)]
-        resolve = asking((1, *(server.at for server in servers)), max_sockets=3)
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == 1000
 
     async def test_set_waits_until_it_fits_as_a_whole(self, nameserver):
         servers = [nameserver(after(0.1, servfail)), nameserver(after(0.2, a('192.0.2.1')))]
@@ -2963,7 +2948,35 @@ class TestSockets:
 
 
 class TestShortages:
-    """The system has no descriptor, or no buffer to send."""
+    """There are few sockets: by `max_sockets`, or since the system has no descriptor or no buffer to send."""
+
+    # Replies by nameserver; sets, each a timeout and numbers of nameservers; when each nameserver is asked.
+    @cases('few, replies, sets, expected, ends_at, asked_at', {
+        'first of a set larger than the limit': (
+            {'max_sockets': 2}, [silence, silence, four], [(1, 0, 1, 2)], m.ResolverTimeout, 1001, [[1000], [1000], []],
+        ),
+        'rest of a set, as soon as a socket is free': (
+            {'max_sockets': 3}, [servfail, silence, silence, four, silence], [(1, 0, 1, 2, 3, 4)], '192.0.2.1', 1000, [[1000]] * 4 + [[]],
+        ),
+        'rest of a set has a whole timeout': (
+            {'max_sockets': 1}, [after(0.9, refused), after(0.8, four)], [(1, 0, 1)], '192.0.2.1', 1001.7, [[1000], [1000.9]],
+        ),
+        'old socket is given up': ({'limit': 1}, [silence, silence, four], [(1, 0, 1), (1, 2)], '192.0.2.1', 1001, [[1000], [], [1001]]),
+        'no buffer for the next set': ({'room': 1}, [silence, after(0.1, four)], [(0.5, 0), (0.5, 1)], '192.0.2.1', 1000.6, [[1000], [1000.5]]),
+        'no buffer for a retry': ({'room': 1}, [silence], [(0.5, 0)] * 3, m.ResolverTimeout, 1001.5, [[1000, 1000.5, 1001]]),
+        'no buffer but that of the oldest': (
+            {'room': 2}, [after(1.1, a('192.0.2.66')), after(0.7, four), silence], [(0.5, 0), (0.5, 1), (0.5, 2)],
+            '192.0.2.1', 1001.2, [[1000], [1000.5], [1001]],
+        ),
+    })  # fmt: skip
+    async def test_look_up_goes_on_with_few_sockets(self, nameserver, fake_sockets, few, replies, sets, expected, ends_at, asked_at):
+        servers = [nameserver(reply) for reply in replies]
+        if 'max_sockets' not in few:
+            fake_sockets(**few)
+        resolve = asking(*((timeout, *(servers[i].at for i in asked)) for timeout, *asked in sets), max_sockets=few.get('max_sockets', 256))
+        (found,) = await asyncio.gather(resolve('www.example.com', TYPES.A), return_exceptions=True)
+        assert (texts(found) if isinstance(found, tuple) else [type(found)]) == [expected]
+        assert (now(), [server.times for server in servers]) == (pytest.approx(ends_at), [pytest.approx(times) for times in asked_at])
 
     @cases('code', {'EMFILE': errno.EMFILE, 'ENFILE': errno.ENFILE, 'ENOBUFS': errno.ENOBUFS})
     async def test_look_up_without_a_socket_waits_for_another_to_end(self, nameserver, fake_sockets, code):
@@ -2980,12 +2993,6 @@ class TestShortages:
             await resolve('www.example.com', TYPES.A)
         assert caught.value.errno == errno.EMFILE
 
-    async def test_set_is_asked_in_part_and_an_old_socket_is_given_up(self, nameserver, fake_sockets):
-        one, two, good = nameserver(silence), nameserver(silence), nameserver(a('192.0.2.1'))
-        fake_sockets(limit=1)
-        assert texts(await asking((1, one.at, two.at), (1, good.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert (len(one.queries), len(two.queries)) == (1, 0)
-
     async def test_rest_of_a_set_is_asked_when_the_first_is_out(self, nameserver, fake_sockets):
         refusing, good, silent = nameserver(refused), nameserver(a('192.0.2.1')), nameserver(silence)
         fake_sockets(limit=2)
@@ -2997,11 +3004,6 @@ class TestShortages:
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert now() == started
         await other
-
-    async def test_rest_of_a_set_has_a_whole_timeout(self, nameserver):
-        late, good = nameserver(after(0.9, refused)), nameserver(after(0.8, a('192.0.2.1')))
-        assert texts(await asking((1, late.at, good.at), max_sockets=1)('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == pytest.approx(1001.7)
 
     async def test_nameservers_that_were_not_asked_are_not_in_the_error(self, nameserver, fake_sockets):
         one, two = nameserver(silence), nameserver(silence)
@@ -3086,26 +3088,6 @@ asyncio.run(main())
         await first
         (found,) = await asyncio.gather(second, return_exceptions=True)
         assert (type(found), server.times, now()) == (expected, [pytest.approx(1000.8)], pytest.approx(ends_at))
-
-    async def test_next_set_without_a_buffer_is_sent_in_place_of_the_look_ups_own_oldest(self, nameserver, fake_sockets):
-        silent, good = nameserver(silence), nameserver(after(0.1, four))
-        fake_sockets(room=1)
-        assert texts(await resolver_for(silent, good)[0]('www.example', TYPES.A)) == ['192.0.2.1']
-        assert (now(), good.times) == (1000.6, [1000.5])
-
-    async def test_retry_without_a_buffer_is_sent_each_time(self, resolving, fake_sockets):
-        fake_sockets(room=1)
-        server, resolve = resolving(silence)
-        with pytest.raises(m.ResolverTimeout):
-            await resolve('www.example', TYPES.A)
-        assert (server.times, now()) == ([1000, 1000.5, 1001, 1001.5, 1002], 1002.5)
-
-    async def test_own_oldest_alone_is_closed_for_want_of_a_buffer(self, nameserver, fake_sockets):
-        oldest, late, last = nameserver(after(1.1, a('192.0.2.66'))), nameserver(after(0.7, four)), nameserver(silence)
-        fake_sockets(room=2)
-        resolve = asking(*((0.5, server.at) for server in (oldest, late, last)))
-        assert texts(await resolve('www.example', TYPES.A)) == ['192.0.2.1']
-        assert (now(), last.times) == (1001.2, [1001])
 
     async def test_look_ups_of_both_types_without_a_buffer_have_all_answers(self, resolving, fake_sockets):
         fake_sockets(room=2)
