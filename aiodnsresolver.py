@@ -1440,12 +1440,10 @@ class Poller:
             for fd, _ in events:
                 self.rearm(fd)
 
-    def wake_at(self, when: float) -> None:
-        """Has the timer due at a new deadline, or before it."""
-        if when < self.due:
-            if self.timer is not None:
-                self.timer.cancel()
-            self.timer, self.due = self.loop.call_at(when, self.expire), when
+    def set_timer(self, when: float) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer, self.due = self.loop.call_at(when, self.expire), when
 
     def expire(self) -> None:
         """Tells flights that their time is up. A timer that is called early is believed."""
@@ -1456,7 +1454,9 @@ class Poller:
                 if flight.deadline <= now:
                     flight.time_up(now)
         finally:
-            self.wake_at(min([flight.deadline for flight in self.flights()], default=NEVER))
+            earliest = min([flight.deadline for flight in self.flights()], default=NEVER)
+            if earliest < self.due:
+                self.set_timer(earliest)
             self.leave_if_idle()
 
     def flights(self) -> Iterable[Flight]:
@@ -2136,7 +2136,9 @@ class Flight:
         if question.asked_at == NEVER:
             question.asked_at = now
         self.deadline = now + self.timeout  # from the last query that is sent
-        self.resolver.sockets.poller.wake_at(self.deadline)
+        poller = self.resolver.sockets.poller
+        if self.deadline < poller.due:
+            poller.set_timer(self.deadline)
 
     def no_buffer(self, query: Query) -> None:
         """Has a query that could not be sent wait for room; its time has not started."""
