@@ -1104,6 +1104,7 @@ class TestValues:
     def test_address_with_expiry_is_otherwise_like_any_other(self, plain, value):
         assert isinstance(value, type(plain))
         assert (value, str(value), f'{value:#x}', hash(value)) == (plain, str(plain), f'{plain:#x}', hash(plain))
+        assert repr(value) == f"IPv{plain.version}AddressExpiresAt('{plain}', expires_at=12.5)"
         assert sorted([value + 1, value]) == [plain, value + 1]
         assert (value + 1, value - 1, (value + 1).expires_at, (value - 1).expires_at) == (plain + 1, plain - 1, 12.5, 12.5)
         for again in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
@@ -4768,6 +4769,11 @@ V4, V6, V4_V6 = ['192.0.2.1'], ['2001:db8::1'], ['192.0.2.1', '2001:db8::1']
 
 class TestBothFamilies:
     """`resolve(name, (TYPES.A, TYPES.AAAA))`: both families of one name."""
+
+    async def test_set_of_which_nothing_was_sent_is_no_try_for_the_missing_type(self, nameserver):
+        servers = [nameserver(by(A=four, AAAA=silence)), nameserver(by(AAAA=six))]
+        resolve = asking((0.5, servers[0].at), (0.5, NO_ROUTE), (0.5, servers[1].at))
+        assert (texts(await resolve('www.example', BOTH)), now()) == (['192.0.2.1', '2001:db8::1'], 1000.5)
 
     @cases('qtypes, expected', {
         'A first': (BOTH, ['192.0.2.1', '2001:db8::1']),
