@@ -2251,8 +2251,7 @@ class Flight:
                 self.close_query(each)
         if self.state == 'asking':
             self.unasked = [(question, nameserver), *self.unasked]
-            if self.deadline < NEVER:  # which may be now
-                self.deadline = self.resolver.loop.time() + self.timeout
+            self.deadline = self.resolver.loop.time() + self.timeout  # it may have been now
             self.go_on()
 
     def query_failed(self, query: Query, failure: Failure) -> None:
