@@ -6507,6 +6507,8 @@ def outcome_by(play, schedule, *arguments):
     try:
         results, sent = play(schedule, *arguments)
     except Exception as error:  # the loop spins, or a look-up hangs
+        if play is run_model:
+            raise
         results, sent = [(repr(error), 0)], []
     return rounded(results), sorted(rounded(sent), key=lambda each: each[::-1])
 
@@ -6999,7 +7001,11 @@ class TestGetaddrinfo:
         answers = [[()], socket.gaierror(socket.EAI_NONAME, 'no')]
         monkeypatch.setattr(m.socket, 'getaddrinfo', unittest.mock.Mock(side_effect=answers))
         assert (m.is_configured(TYPES.A, -1), m.is_configured(TYPES.AAAA, -1)) == (True, False)
-        assert [call.args[2] for call in m.socket.getaddrinfo.mock_calls] == [socket.AF_INET, socket.AF_INET6]
+        flags = {'flags': socket.AI_NUMERICHOST | socket.AI_ADDRCONFIG}
+        assert [(*call.args[2:], call.kwargs) for call in m.socket.getaddrinfo.mock_calls] == [
+            (socket.AF_INET, flags),
+            (socket.AF_INET6, flags),
+        ]
         m.is_configured.cache_clear()
 
     @cases('given, code, cause', {
@@ -7133,7 +7139,7 @@ class TestInstall:
 
     async def test_one_address_after_the_other_is_tried_with_what_was_given(self, connect):
         loop = OtherLoop({'1': ConnectionRefusedError(111, 'one'), '2': OSError(113, 'two')})
-        assert await connect(loop, 'www.example.com', 80, family=socket.AF_INET, ssl=True, limit=3) == ('a protocol', '192.0.2.3')
+        assert await connect(loop, 'www.example.com', 80, ssl=True, limit=3) == ('a protocol', '192.0.2.3')
         expected = {'family': socket.AF_INET, 'proto': socket.IPPROTO_TCP, 'ssl': True, 'limit': 3, 'server_hostname': 'www.example.com'}
         assert loop.calls == [(f'192.0.2.{i}', 80, expected) for i in (1, 2, 3)]
 
@@ -7233,6 +7239,7 @@ class TestCommand:
             'text.zone.example outside.zone.example txt cname', 0, r'\d+\tTXT\ttext.zone.example\t.*\n\d+\tCNAME\toutside.zone.example\twww.elsewhere.example\n',
             r'outside.zone.example TXT \(an alias: www.elsewhere.example\): .* answered REFUSED \(2 times\)\n',
         ),
+        'type given twice': ('txt.zone.example TXT txt', 0, r'\d+\tTXT\ttxt.zone.example\tsome text\n', ''),
         'one name of two': ('nothing.zone.example www.zone.example A', 1, FOUR, 'nothing.zone.example A: .*\n'),
         'neither name of two': ('a..b nothing.zone.example', 2, '', r"'a..b' is not a valid name.*\nnothing.zone.example A, AAAA: .*\n"),
         'localhost': ('localhost A', 0, LOCALHOST, ''),
