@@ -415,16 +415,20 @@ def encode_label(label: str) -> bytes:
     return label.encode('idna')
 
 
-def top_level(fqdn: bytes) -> bytes:
-    return fqdn.rpartition(b'.')[2]
+def keep_valid(convert: Callable[..., T], words: Iterable[str], *args: Any) -> list[T]:
+    """Converts words, leaving out those for which this raises ValueError."""
+    found = []
+    for word in words:
+        with contextlib.suppress(ValueError):
+            found.append(convert(word, *args))
+    return found
 
 
-def to_literal(name: str, fqdn: bytes) -> Address | None:
+def to_literal(name: str, fqdn: bytes) -> Any:
     """Returns the address that a name is, if it is one, in ASCII digits or others."""
     text = name.removesuffix('.') if name.isascii() else fqdn.decode()
-    with contextlib.suppress(ValueError):
-        return to_value(ipaddress.ip_address(text), math.inf)  # type: ignore[return-value]
-    return None
+    found = keep_valid(ipaddress.ip_address, [text])
+    return to_value(found[0], math.inf) if found else None
 
 
 @functools.lru_cache(maxsize=1000)
@@ -441,7 +445,7 @@ def candidates(
     if literal is None and ':' in name and (found := MORE_THAN_A_NAME.fullmatch(name)):
         host = next(filter(None, found.groups()), 'the host')
         raise invalid(name, f'it is more than a name: write {host}')
-    if not search or DOTS.match(name[-1]) or top_level(fqdn) in SPECIAL_DOMAINS:
+    if not search or DOTS.match(name[-1]) or fqdn.rpartition(b'.')[2] in SPECIAL_DOMAINS:
         return fqdn, [fqdn], literal
     names = [longer for domain in search if len(longer := fqdn + b'.' + domain) <= MAX_NAME - 2]
     return fqdn, [fqdn, *names] if fqdn.count(b'.') >= ndots else [*names, fqdn], literal
@@ -613,19 +617,6 @@ class Answer(NamedTuple):
         ] or [f'with the alias {name_to_text(self.aliases[-1])}']
         return f'answered {", ".join(texts)}, TTL {self.expires_at - asked_at:.0f}'
 
-    def joined_to(self, alias: Answer) -> Answer:
-        """Returns this answer to an alias as one to the name that has the alias."""
-        return self._replace(
-            records=tuple(
-                [
-                    type(each)(each, min(each.expires_at, alias.expires_at))  # type: ignore[arg-type]
-                    for each in self.records
-                ]
-            ),
-            expires_at=min(self.expires_at, alias.expires_at),
-            aliases=alias.aliases + self.aliases,
-        )
-
 
 class Failure(NamedTuple):
     """Why a query came to nothing. `what` is said of the nameserver: `timed out after 0.5 s`."""
@@ -638,10 +629,6 @@ class Failure(NamedTuple):
     def is_error_reply(self) -> bool:
         """Tells whether the nameserver replied, but not with what says whether records exist."""
         return self.error in (ResponseCodeError, TemporaryResolverError)
-
-    def is_of_data(self) -> bool:
-        """Tells whether no other nameserver can be expected to do better."""
-        return not issubclass(self.error, (TemporaryResolverError, AnswerTooLong))
 
 
 TOO_LONG = Failure(AnswerTooLong, f'has an answer that does not fit in {EDNS_SIZE:,} octets of UDP')
@@ -658,7 +645,7 @@ def mix_case(fqdn: bytes) -> bytes:
 def mix_query(rest: bytes) -> bytes:
     """Returns a query with a random ID before what is given, whose letters get a random case.
 
-    Of header, lengths, type and class, no octet has the value of a letter.
+    No octet of header, lengths, type and class has the value of a letter.
     """
     # All letters at once, as one integer of which random bits are flipped.
     random = os.urandom(2 + len(rest))
@@ -842,17 +829,15 @@ def read_negative(
         if not soa and not flags & (AA | RA):
             return Failure(TemporaryResolverError, 'is neither authoritative nor recursive (lame)')
         outcome = NoRecords, 'answered with no such record'
-    ttls = [0]  # not cached
-    if soa and not flags & TC:
-        minimum = int.from_bytes(soa.rdata[-4:])
-        ttls = [soa.ttl, minimum, MAX_NEGATIVE_TTL]
+    minimum = int.from_bytes(soa.rdata[-4:]) if soa else 0
+    ttls = (soa.ttl, minimum, MAX_NEGATIVE_TTL) if soa and not flags & TC else (0,)  # not cached
     expires_at = min(expires_at, *[to_expires_at(ttl, asked_at) for ttl in ttls])
     return Answer((), expires_at, aliases, *outcome)
 
 
 def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
     """Returns the answer for a name under SPECIAL_DOMAINS, for which nothing is sent."""
-    if top_level(fqdn) != b'localhost':
+    if fqdn.rpartition(b'.')[2] != b'localhost':
         return Answer(
             (), now, (), NameDoesNotExist, 'the DNS has no such names (RFC 7686, RFC 6761)'
         )
@@ -867,12 +852,11 @@ def answer_special(fqdn: bytes, qtype: int, now: float) -> Answer:
 # --- The system's files ---------------------------------------------------------------------------
 
 HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
-SHORTAGE_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
 
 
 def is_shortage(error: Exception) -> bool:
-    """Tells whether descriptors or buffers ran out."""
-    return isinstance(error, OSError) and error.errno in SHORTAGE_ERRNOS
+    """Tells whether file descriptors or socket buffers ran out."""
+    return getattr(error, 'errno', 0) in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
 
 
 class FileShortage(Exception):
@@ -937,15 +921,6 @@ NO_SEARCH_LIST = ResolvConf()  # names are taken as they are
 
 def without_bom(line: str) -> str:
     return line.removeprefix('\ufeff').removeprefix('ï»¿')  # UTF-8's, as it is or read as Latin-1
-
-
-def keep_valid(convert: Callable[..., T], words: Iterable[str], *args: Any) -> list[T]:
-    """Converts the words of a file, leaving out those for which this raises ValueError."""
-    found = []
-    for word in words:
-        with contextlib.suppress(ValueError):
-            found.append(convert(word, *args))
-    return found
 
 
 def parse_resolv_conf(lines: Iterable[str]) -> ResolvConf:
@@ -1065,24 +1040,6 @@ class SystemFile(Generic[T]):
             return list(file)
 
 
-class Silence:
-    """How long a nameserver was waited for in vain.
-
-    That is the sum of all waits, but never more than the time since the first one began.
-    """
-
-    def __init__(self, name: bytes, since: float) -> None:
-        self.name = name  # the first one
-        self.since = since
-        self.is_to_several = False
-        self.seconds = 0.0
-
-    def add(self, name: bytes, since: float, until: float) -> None:
-        self.is_to_several |= name != self.name
-        self.since = min(self.since, since)
-        self.seconds = min(self.seconds + until - since, until - self.since)
-
-
 class FailingNameservers:
     """The nameservers of resolv.conf that are asked last for a while, because they are silent.
 
@@ -1091,13 +1048,15 @@ class FailingNameservers:
     costs no time, a response code may be due to the name, and one lost datagram is no reason to
     change an order that matters where each nameserver knows names of its own.
 
-    `retry_at` has the nameservers that fail, from then on to their next reply. `replies` counts the
-    replies of each: a query that was sent before the last one says nothing.
+    `silences` has for each nameserver the first name that it was silent to, whether there was
+    another one, when the first wait began, and how long all took: their sum, but never more than
+    the time since then. `retry_at` has the nameservers that fail, from then on to their next reply.
+    `replies` counts the replies of each: a query that was sent before the last one says nothing.
     """
 
     def __init__(self) -> None:
         self.replies: collections.Counter[Nameserver] = collections.Counter()
-        self.silences: dict[Nameserver, Silence] = {}
+        self.silences: dict[Nameserver, tuple[bytes, bool, float, float]] = {}
         self.retry_at: dict[Nameserver, float] = {}
 
     def choose(self, nameservers: Sequence[Nameserver], now: float) -> Nameserver:
@@ -1118,20 +1077,24 @@ class FailingNameservers:
         self, nameserver: Nameserver, name: bytes, since: float, until: float, timeout: float
     ) -> bool:
         """Counts a wait without a reply, and tells whether the nameserver fails from now on."""
-        silence = self.silences.setdefault(nameserver, Silence(name, since))
-        silence.add(name, since, until)
-        is_long = silence.seconds > timeout - CLOCK_TOLERANCE
-        if nameserver in self.retry_at or not (silence.is_to_several and is_long):
+        first, is_to_several, began, seconds = self.silences.get(
+            nameserver, (name, False, since, 0)
+        )
+        is_to_several |= name != first
+        began = min(began, since)
+        seconds = min(seconds + until - since, until - began)
+        self.silences[nameserver] = first, is_to_several, began, seconds
+        is_long = seconds > timeout - CLOCK_TOLERANCE
+        if nameserver in self.retry_at or not (is_to_several and is_long):
             return False
         self.retry_at[nameserver] = until + FAILING_FOR
         return True
 
     def replied(self, nameserver: Nameserver) -> bool:
-        """Ends the silence of a nameserver, and tells whether it failed before."""
+        """Ends the silence of a nameserver, and tells whether it was failing."""
         self.replies[nameserver] += 1
-        if self.silences:
-            self.silences.pop(nameserver, None)
-        return bool(self.retry_at) and self.retry_at.pop(nameserver, None) is not None
+        self.silences.pop(nameserver, None)
+        return self.retry_at.pop(nameserver, None) is not None
 
 
 # --- Outcomes -------------------------------------------------------------------------------------
@@ -1146,7 +1109,6 @@ WRONG_CASE = Failure(
     'resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)',
 )
 NO_FAILURE = 0, Failure(TemporaryResolverError, '')  # before anything was asked
-NOBODY: frozenset[Nameserver] = frozenset()
 SERIAL = itertools.count(1)  # numbers all other failures, to tell which was the last
 
 
@@ -1161,14 +1123,8 @@ class Failures(NamedTuple):
     last: tuple[int, Failure] = NO_FAILURE  # with its number in SERIAL
     aliases: tuple[bytes, ...] = ()  # that led to the question
     expires_at: float = -NEVER
-
-    @property
-    def records(self) -> tuple[Value, ...]:
-        return ()
-
-    def is_temporary(self) -> bool:
-        """Tells whether the look-up may succeed when it is tried again; else the data are bad."""
-        return issubclass(self.last[1].error, TemporaryResolverError)
+    records: tuple[Value, ...] = ()  # as in Answer: there are none
+    negative: type[ResolverError] = ResolverError
 
     def are_error_replies(self) -> bool:
         """Tells whether each nameserver replied, and none with an answer or with bad data.
@@ -1178,18 +1134,16 @@ class Failures(NamedTuple):
         failures = {failure for _, failure in self.times} - {WRONG_CASE, CUT}
         return bool(failures) and all(failure.is_error_reply() for failure in failures)
 
-    def joined_to(self, alias: Answer) -> Failures:
-        """Returns the failures of an alias as those of the name that has the alias."""
-        return self._replace(aliases=alias.aliases + self.aliases)
-
-    def merged_with(self, other: Failures) -> Failures:
-        """Returns the failures of two record types of one name as one."""
-        times = {
-            key: max(self.times.get(key, 0), other.times.get(key, 0))
-            for key in self.times | other.times
-        }
-        _, last = max((each.is_temporary(), each.last) for each in (self, other))
-        return Failures(times, last, self.aliases or other.aliases)
+    def rule_out(self, nameserver: Nameserver) -> bool:
+        """Tells whether a nameserver gave so many error replies that it is not asked any more."""
+        if not self.times:
+            return False
+        error_replies = sum(
+            count
+            for (asked, each), count in self.times.items()
+            if asked == nameserver and each.is_error_reply()
+        )
+        return error_replies >= MAX_ERROR_REPLIES or (nameserver, TOO_LONG) in self.times
 
     @property
     def reason(self) -> str:
@@ -1215,17 +1169,21 @@ class Failures(NamedTuple):
         return error
 
 
+NO_FAILURES = Failures(NOTHING)
 Outcome = Answer | Failures
 
 
-def is_positive(outcome: Outcome) -> bool:
-    """Tells whether an answer has records or an alias."""
-    return isinstance(outcome, Answer) and outcome.negative is None
-
-
-def is_alias(outcome: Outcome) -> bool:
-    """Tells whether the last of the aliases of an answer is to be asked for."""
-    return isinstance(outcome, Answer) and not outcome.records and outcome.negative is None
+def joined(outcome: Outcome, alias: Answer) -> Outcome:
+    """Returns the outcome for an alias as that for the name that has the alias."""
+    records = [
+        type(each)(each, min(each.expires_at, alias.expires_at))  # type: ignore[arg-type]
+        for each in outcome.records
+    ]
+    return outcome._replace(
+        records=tuple(records),
+        expires_at=min(outcome.expires_at, alias.expires_at),
+        aliases=alias.aliases + outcome.aliases,
+    )
 
 
 NO_AAAA = 'resolv.conf says no-aaaa, so that it is not asked for'
@@ -1238,24 +1196,34 @@ def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures
     one type exists.
     """
     if isinstance(one, Failures) and isinstance(other, Failures):
-        return one.merged_with(other)
+        times = {
+            key: max(one.times.get(key, 0), other.times.get(key, 0))
+            for key in one.times | other.times
+        }
+        last = max(  # a temporary one comes before bad data
+            (one.last, other.last),
+            key=lambda last: (issubclass(last[1].error, TemporaryResolverError), last[0]),
+        )
+        return Failures(times, last, one.aliases or other.aliases)
     if one.records and other.records:
         return Answer(one.records + other.records, min(one.expires_at, other.expires_at))
-    return max(
-        (one, other),
-        key=lambda each: (
-            bool(each.records),
-            isinstance(each, Failures),
-            getattr(each, 'negative', None) is NoRecords,
-            each.reason != NO_AAAA,  # which decides nothing
-        ),
+    return max((one, other), key=rank)
+
+
+def rank(outcome: Outcome) -> tuple[bool, ...]:
+    """Orders the outcomes for one look-up: the greatest is that of the look-up."""
+    return (
+        bool(outcome.records),
+        isinstance(outcome, Failures),
+        outcome.negative is NoRecords,
+        outcome.reason != NO_AAAA,  # which decides nothing
     )
 
 
 class Cache:
     """What is known of questions, by name and type, until it expires, and the questions in flight.
 
-    Expired answers are removed when they are looked for, or as the least recently used. With
+    Expired answers are removed when next looked up, or when they are least recently used. With
     `stale_for`, positive answers are also kept for so many seconds after they expire, for look-ups
     that no nameserver answers (RFC 8767).
     """
@@ -1310,17 +1278,16 @@ class Cache:
             elif isinstance(outcome, Answer) and self.stale.get(key, (b'',))[0] == fqdn:
                 del self.stale[key]
 
-    def end_stale(self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES]) -> None:
-        """Forgets what a look-up gave: now it has nothing."""
-        for qtype in qtypes:
-            self.stale.pop((*fqdns, qtype), None)
-
     def find_stale(
         self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES], now: float
     ) -> tuple[Value, ...]:
-        found = [self.stale[*fqdns, qtype][1] for qtype in qtypes if (*fqdns, qtype) in self.stale]
-        fresh = [answer for answer in found if now < answer.expires_at + self.stale_for]
-        return tuple([record for answer in fresh for record in answer.records])
+        found = [self.stale[key][1] for qtype in qtypes if (key := (*fqdns, qtype)) in self.stale]
+        return tuple([
+            record
+            for answer in found
+            if now < answer.expires_at + self.stale_for
+            for record in answer.records
+        ])  # fmt: skip
 
     def clear(self) -> None:
         """Forgets all: a question in flight goes on, but is neither joined nor kept any more."""
@@ -1347,7 +1314,8 @@ class Cache:
 #   - A flight that is asking has queries in its set and, once one was sent, a deadline; or else
 #     `end_unsent_set` is scheduled. No other flight has a deadline.
 #   - Each question of a flight has callers, each of which wants it, and no other ones.
-#   - A flight that is idle is in `to_drive` of a caller, which has been woken or is in a hook.
+#   - A flight that is idle is in line for its first turn, or in `to_drive` of a caller, which has
+#     been woken or is in a hook.
 #   - Nothing is in line while there is room for the first in line.
 #
 # What was tried and is not done:
@@ -1532,7 +1500,7 @@ class Query:
                 question.flight.received(self, found)
                 return
             if data[:2] == self.wire[:2] and is_reply(self.wire.lower(), data.lower()):
-                question.failed(self.nameserver, WRONG_CASE)
+                question.flight.failed(question, self.nameserver, WRONG_CASE)
         question.flight.resolver.sockets.poller.rearm(self.fd)
 
 
@@ -1582,8 +1550,7 @@ class Sockets:
             flight.next_set()
         else:
             self.waiting[flight] = None
-            if self.at_hook:  # which may have to give up a socket
-                self.flush_soon()
+            self.flush_soon()  # one at a hook may have to give up a socket
 
     def enqueue(self, flight: Flight, is_first: bool = False) -> None:
         """Has a flight that has a set, and no socket, asked at the end of this step of the loop.
@@ -1603,9 +1570,6 @@ class Sockets:
         """The sockets of a flight may be given up for others, until it has its next set."""
         self.at_hook[flight] = None
         self.flush_soon()
-
-    def got_set(self, flight: Flight) -> None:
-        self.at_hook.pop(flight, None)
 
     def remove(self, flight: Flight) -> None:
         for flights in (self.waiting, self.ready, self.at_hook):
@@ -1718,8 +1682,9 @@ def check_set(flight: Flight, given: Any) -> tuple[float, list[Nameserver]]:
         return float(timeout), [to_nameserver(*nameserver) for nameserver in nameservers]
     except (TypeError, ValueError, OverflowError) as error:
         raise ResolverError(
-            f'{flight}: get_nameservers yielded {given!r}, where (timeout, (ip, port), ...) is '
-            f'needed, with the IP address of a nameserver and not its name: {error}'
+            f'{describe(flight.fqdn, flight.questions)}: get_nameservers yielded {given!r}, where '
+            '(timeout, (ip, port), ...) is needed, with the IP address of a nameserver and not its '
+            f'name: {error}'
         ) from error
 
 
@@ -1733,13 +1698,11 @@ class Caller:
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
         qtypes: tuple[TYPES, ...],
         as_given: bytes,
         fqdns: Sequence[bytes],
         outcomes: dict[TYPES, Outcome],
     ) -> None:
-        self.loop = loop
         self.qtypes = qtypes
         self.as_given = as_given
         self.fqdns = fqdns  # to be tried in this order
@@ -1758,7 +1721,9 @@ class Caller:
     def begin(self, outcomes: dict[TYPES, Outcome], is_beside_addresses: bool = False) -> None:
         """Begins with a name of which some outcomes are known."""
         self.outcomes = outcomes
-        is_impatient = is_beside_addresses or any(map(is_positive, outcomes.values()))
+        is_impatient = is_beside_addresses or any(
+            outcome.negative is None for outcome in outcomes.values()
+        )
         self.patience = MAX_SETS_BESIDE_ADDRESSES if is_impatient else NEVER
 
     def wants(self, questions: dict[TYPES, Question]) -> None:
@@ -1770,11 +1735,11 @@ class Caller:
         self.outcomes[qtype] = outcome
         if not self.wanted:
             self.wake()
-        elif self.patience == NEVER and is_positive(outcome):
+        elif self.patience == NEVER and outcome.negative is None:
             self.patience = MAX_SETS_BESIDE_ADDRESSES
 
     def fail(self, error: Exception) -> None:
-        """Ends with what a hook raised, and the frames that it has now."""
+        """Ends with what a hook raised, with its traceback as it is now."""
         self.raised = error, error.__traceback__
         self.wake()
 
@@ -1790,8 +1755,8 @@ class Caller:
     def drive(self, flight: Flight) -> None:
         """Has this look-up await the hook of a flight, in its own task."""
         self.to_drive = [*self.to_drive, flight]
-        if self.is_in_hook:
-            flight.wait_for_hook()
+        if self.is_in_hook and flight.late:  # this or another hook is awaited, which may take long
+            flight.resolver.sockets.awaits_hook(flight)
         self.wake()
 
     def closes(self, generator: Any) -> None:
@@ -1820,8 +1785,7 @@ class Caller:
             finally:
                 self.is_in_hook = False
                 if flight.state == 'in hook':  # cancelled
-                    flight.lose_hook()
-                    self.drive(flight)  # `leave`, which follows, passes it on to another caller
+                    flight.lose_hook()  # `leave`, which follows, has another caller await it
                 elif flight.state == 'over':
                     self.closes(flight.generator)
 
@@ -1848,10 +1812,10 @@ class Caller:
             if flight.state == 'idle':
                 flight.next_set()
 
-    def sleep(self) -> asyncio.Future[None]:
+    def sleep(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """Returns what to await until there is an outcome, or a hook to await."""
         self.has_waited = True
-        self.future = self.loop.create_future()
+        self.future = loop.create_future()
         return self.future
 
     def raise_error_of_hook(self) -> None:
@@ -1880,9 +1844,7 @@ class Question:
         self.callers: dict[Caller, None] = {caller: None}
         self.asked_at = NEVER  # when its first query was about to be sent
         self.is_asked = False  # in the set under way
-        self.failures: dict[tuple[Nameserver | str, Failure], int] = NOTHING
-        self.last = NO_FAILURE  # as in Failures
-        self.exhausted: frozenset[Nameserver] = NOBODY  # by error replies, and not asked any more
+        self.failures = NO_FAILURES
 
     def __str__(self) -> str:
         return describe(self.fqdn, [self.qtype])
@@ -1893,7 +1855,7 @@ class Question:
         Raises what `transform_fqdn` does.
         """
         resolver = self.flight.resolver
-        is_cut = self.failures and (nameserver, CUT) in self.failures
+        is_cut = self.failures.times and (nameserver, CUT) in self.failures.times
         header, opt = (EDNS_HEADER, OPT) if is_cut else (QUERY_HEADER, b'')
         if resolver.transform_fqdn is not mix_case:
             spelled = spell(self.fqdn, self.qtype, resolver.transform_fqdn)
@@ -1903,26 +1865,11 @@ class Question:
             spelled = self.wire
         return os.urandom(2) + header + spelled, opt
 
-    def failed(self, nameserver: Nameserver, failure: Failure) -> None:
-        key, failures = (nameserver, failure), {**self.failures}
-        if key not in failures and len(failures) == MAX_FAILURES:
-            failures.popitem()  # the newest, so that the first ones and the last are told
-        self.failures = {**failures, key: failures.get(key, 0) + 1}
-        if failure not in (WRONG_CASE, CUT):
-            self.last = next(SERIAL), failure
-        error_replies = sum(
-            count
-            for (asked, each), count in self.failures.items()
-            if asked == nameserver and each.is_error_reply()
-        )
-        if failure is TOO_LONG or error_replies >= MAX_ERROR_REPLIES:
-            self.exhausted |= {nameserver}
-
     def failures_so_far(self) -> Failures:
         """Returns why there is no answer, to be kept if a caller has one of the other type."""
         is_kept = any(caller.patience < NEVER for caller in self.callers)
         expires_at = self.flight.resolver.loop.time() + MISSING_FOR if is_kept else -NEVER
-        return Failures(self.failures, self.last, expires_at=expires_at)
+        return self.failures._replace(expires_at=expires_at)
 
 
 def is_executing(generator: Any) -> bool:
@@ -1958,9 +1905,6 @@ class Flight:
             resolver.cache.begin(question)
         caller.wants(self.questions)
 
-    def __str__(self) -> str:
-        return describe(self.fqdn, self.questions)
-
     # -- Callers
 
     def join(self, question: Question, caller: Caller) -> None:
@@ -1987,26 +1931,22 @@ class Flight:
         """Returns the generator whose next set is to be awaited."""
         self.state = FLIGHT['hook'][self.state]
         if self.late:
-            self.wait_for_hook()
+            self.resolver.sockets.awaits_hook(self)
         if self.generator is None:
             generator: Any = self.resolver.get_nameservers(self.fqdn)  # type: ignore[misc]
             if not hasattr(generator, 'aclose'):
                 raise ResolverError(
-                    f'{self}: get_nameservers gave {generator!r}: it has to be an async generator '
-                    '(async def, with yield)'
+                    f'{describe(self.fqdn, self.questions)}: get_nameservers gave {generator!r}: '
+                    'it has to be an async generator (async def, with yield)'
                 )
             self.generator = generator
         return self.generator
-
-    def wait_for_hook(self) -> None:
-        """This or another hook is awaited, which may take long."""
-        if self.late:
-            self.resolver.sockets.awaits_hook(self)
 
     def lose_hook(self) -> None:
         """The caller was cancelled in the hook, which ends the generator."""
         self.state = FLIGHT['hook lost'][self.state]
         self.generator = None
+        self.next_set()
 
     # -- Sets
 
@@ -2035,13 +1975,13 @@ class Flight:
             while rest:
                 nameserver = failing.choose(rest, resolver.loop.time())  # type: ignore[union-attr]
                 rest.remove(nameserver)
-                if any(nameserver not in each.exhausted for each in self.questions.values()):
+                if any(not each.failures.rule_out(nameserver) for each in self.questions.values()):
                     yield resolver.timeout or conf.timeout, (nameserver,)
 
     def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
         """Puts all questions to a set."""
         if self.late:
-            self.resolver.sockets.got_set(self)
+            self.resolver.sockets.remove(self)
         self.state = FLIGHT['set'][self.state]
         self.timeout = timeout
         self.in_set = {}
@@ -2049,7 +1989,7 @@ class Flight:
             (question, nameserver)
             for nameserver in nameservers
             for question in self.questions.values()
-            if self.resolver.failing is None or nameserver not in question.exhausted
+            if self.resolver.failing is None or not question.failures.rule_out(nameserver)
         ]
         if self.late:
             self.go_on()
@@ -2204,10 +2144,11 @@ class Flight:
 
     def raised(self, error: Exception) -> None:
         """Ends with what a hook raised."""
-        for question in list(self.questions.values()):
+        for question in self.questions.values():
             for caller in question.callers:
                 caller.fail(error)
-            self.remove([question], caller)
+        if self.questions:  # else an answer came while the hook was awaited
+            self.remove([*self.questions.values()], caller)  # at once, so that none is asked now
 
     # -- Queries
 
@@ -2242,7 +2183,7 @@ class Flight:
     def ask_with_edns(self, query: Query) -> None:
         """Asks a nameserver once more that cut its reply to nothing (RFC 6891).
 
-        In no other query is an OPT record, which some nameservers and networks do not let pass.
+        No other query has an OPT record, which some nameservers and networks do not let pass.
         """
         question, nameserver = query.question, query.nameserver
         self.failed(question, nameserver, CUT)
@@ -2262,11 +2203,18 @@ class Flight:
             self.go_on()
 
     def failed(self, question: Question, nameserver: Nameserver, failure: Failure) -> None:
-        question.failed(nameserver, failure)
-        if logger.isEnabledFor(logging.DEBUG):
+        key, times = (nameserver, failure), {**question.failures.times}
+        if key not in times and len(times) == MAX_FAILURES:
+            times.popitem()  # the newest, so that the first ones and the last are told
+        times[key] = times.get(key, 0) + 1
+        is_last = failure not in (WRONG_CASE, CUT)
+        last = (next(SERIAL), failure) if is_last else question.failures.last
+        question.failures = Failures(times, last)
+        if failure != WRONG_CASE and logger.isEnabledFor(logging.DEBUG):
             log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
-        if failure.is_of_data():
-            self.finish(question, Failures(question.failures, question.last))
+        # Bad data: no other nameserver can be expected to do better.
+        if not issubclass(failure.error, (TemporaryResolverError, AnswerTooLong)):
+            self.finish(question, question.failures)
 
     def count_silence(self, question: Question, until: float) -> None:
         """Counts the time for which nameservers of the set were waited for without a reply.
@@ -2276,9 +2224,11 @@ class Flight:
         failing, now = self.resolver.failing, self.resolver.loop.time()
         if failing is None or self.has_answer or not self.in_set:
             return
-        for qtype in ADDRESSES.keys() - {question.qtype}:
-            if isinstance(self.resolver.cache.find(self.fqdn, qtype, now), Answer):
-                return
+        if any(
+            isinstance(self.resolver.cache.find(self.fqdn, qtype, now), Answer)
+            for qtype in ADDRESSES
+        ):
+            return
         for query in self.in_set:
             nameserver, since = query.nameserver, query.sent_at
             if (
@@ -2288,13 +2238,13 @@ class Flight:
                 and query.replies == failing.replies[nameserver]
                 and failing.waited(nameserver, self.name, since, until, self.timeout)
             ):
-                text = f'others are asked first, and it again in {FAILING_FOR} s'
                 log(
                     logging.WARNING,
-                    'nameserver %s does not answer (%s): %s',
+                    'nameserver %s does not answer (%s): others are asked first, and it again in '
+                    '%s s',
                     nameserver,
                     question,
-                    text,
+                    FAILING_FOR,
                 )
 
     def give_up_oldest(self) -> None:
@@ -2310,7 +2260,7 @@ class Flight:
         else:
             del self.late[query]
             if not self.late:  # nothing is left to be given up
-                self.resolver.sockets.got_set(self)
+                self.resolver.sockets.remove(self)
         query.state = QUERY['closed'][query.state]
         self.resolver.sockets.close(query)
 
@@ -2415,15 +2365,12 @@ def search_error(
 ) -> ResolverError:
     """Makes the error for a name none of whose candidates has records.
 
-    It is that of the last one that failed; else that of one that exists; else of the name as given.
+    It is that of one that failed; else that of one that exists; of several that of the name as
+    given, or else of the last one.
     """
-    fqdn, outcome = as_given, decided.get(as_given)
-    for each, other in decided.items():
-        if isinstance(other, Failures) or (
-            not isinstance(outcome, Failures) and other.negative is NoRecords
-        ):
-            fqdn, outcome = each, other
-    assert outcome  # the name as given is left out only after a failure
+    fqdn, outcome = max(
+        reversed(decided.items()), key=lambda item: (*rank(item[1]), item[0] == as_given)
+    )
     message = f'{describe(fqdn, qtypes, outcome.aliases)}: '
     others = [
         f'{name_to_text(each)} ({other.reason})' for each, other in decided.items() if each != fqdn
@@ -2440,13 +2387,13 @@ def merged(outcomes: dict[TYPES, Outcome], qtypes: Sequence[TYPES]) -> Answer | 
 
     None: one is missing, or there is an alias to be followed.
     """
-    found: Any = None
+    found: Outcome | None = None
     for qtype in qtypes:
-        outcome: Any = outcomes.get(qtype)
-        if outcome is None or (not outcome.records and is_alias(outcome)):
+        outcome = outcomes.get(qtype)
+        if outcome is None or not (outcome.records or outcome.negative):
             return None
-        found = outcome if found is None else merge(found, outcome)
-    return found  # type: ignore[no-any-return]
+        found = merge(found, outcome) if found else outcome
+    return found
 
 
 def to_four(ip: Any) -> Any:
@@ -2508,7 +2455,7 @@ class LoopResolver:
         conf = self.read_conf(now) if self.get_nameservers is None else NO_SEARCH_LIST
         as_given, fqdns, literal = candidates(name, conf.search, conf.ndots)
         if literal is not None:
-            if TYPE_OF[literal.version] in qtypes or len(qtypes) > 1:
+            if TYPE_OF[literal.version] in qtypes:
                 return (literal,)
             raise NoRecords(
                 f'{describe(as_given, qtypes)}: an IPv{literal.version} address has nothing else'
@@ -2521,7 +2468,7 @@ class LoopResolver:
             outcomes = self.known(fqdns[0], qtypes, now, len(qtypes) > 1)
             if outcomes and (outcome := merged(outcomes, qtypes)) and outcome.records:
                 return outcome.records
-        return Caller(self.loop, qtypes, as_given, fqdns, outcomes)
+        return Caller(qtypes, as_given, fqdns, outcomes)
 
     def read_conf(self, now: float) -> ResolvConf:
         """Returns what resolv.conf says. Where it names others, what was known is forgotten."""
@@ -2553,8 +2500,9 @@ class LoopResolver:
             outcome = self.cache.find(fqdn, qtype, now)
             if qtype == AAAA and self.conf.no_aaaa:
                 # Beside the other type it decides nothing.
-                missing = NoRecords if not is_of_both else NameDoesNotExist
-                outcome = Answer((), now, (), missing, NO_AAAA)
+                outcome = Answer(
+                    (), now, (), NameDoesNotExist if is_of_both else NoRecords, NO_AAAA
+                )
             # That a type is missing counts only beside the other one.
             if outcome is not None and (is_of_both or isinstance(outcome, Answer)):
                 outcomes[qtype] = outcome
@@ -2563,8 +2511,8 @@ class LoopResolver:
     def find_in_hosts(
         self, fqdn: bytes, qtypes: Sequence[TYPES], now: float
     ) -> dict[TYPES, Outcome]:
-        """Returns what the hosts file has of a name; {} where there is a hook in its place."""
-        if self.get_host is not None or fqdn not in (hosts := self.hosts.read(now)):
+        """Returns what the hosts file has of a name; {} where that is nothing."""
+        if fqdn not in (hosts := self.hosts.read(now)):
             return {}
         ips = keep_valid(ipaddress.ip_address, hosts[fqdn])
         if tuple(qtypes) == (A,):
@@ -2578,9 +2526,9 @@ class LoopResolver:
         )
 
     async def ask_host(self, fqdn: bytes, qtypes: Iterable[TYPES]) -> dict[TYPES, Outcome]:
-        """Returns what get_host has of a name; {} where there is no such hook."""
+        """Returns what get_host has of a name; {} where that is nothing."""
         found: dict[TYPES, tuple[Value, ...]] = {}
-        for qtype in qtypes if self.get_host is not None else ():
+        for qtype in qtypes:
             coroutine = self.get_host(fqdn, qtype)  # type: ignore[misc]
             if not hasattr(coroutine, '__await__'):
                 raise ResolverError(
@@ -2617,7 +2565,8 @@ class LoopResolver:
             outcomes = await self.find(caller, fqdn, qtypes, outcomes)
             while (outcome := merged(outcomes, qtypes)) is None:
                 await self.follow(caller, fqdn, outcomes)
-            if stale is self.cache.stale and stale_for and caller.has_waited:
+            is_news = caller.has_waited or not outcome.records
+            if stale is self.cache.stale and stale_for and is_news:
                 self.cache.keep_stale(caller.fqdns, fqdn, outcomes)
             if outcome.records:
                 return outcome.records
@@ -2627,7 +2576,7 @@ class LoopResolver:
             outcomes = None
         try:
             raise search_error(decided, caller.as_given, qtypes)
-        except (TemporaryResolverError, DoesNotExist) as error:
+        except TemporaryResolverError as error:
             if stale_for and (records := self.find_stale(caller, error)):
                 return records
             raise
@@ -2635,8 +2584,6 @@ class LoopResolver:
     def find_stale(self, caller: Caller, error: ResolverError) -> tuple[Value, ...]:
         """Returns the records that a name had before, to be given in place of a temporary error."""
         now = self.loop.time()
-        if isinstance(error, DoesNotExist):
-            self.cache.end_stale(caller.fqdns, caller.qtypes)
         records = self.cache.find_stale(caller.fqdns, caller.qtypes, now)
         if records and now >= self.warn_of_stale_at:
             self.warn_of_stale_at = now + FAILING_FOR
@@ -2646,16 +2593,17 @@ class LoopResolver:
     async def follow(self, caller: Caller, fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
         """Puts what the end of an alias has in place of the alias, for all types that have it."""
         # Nearly always both types have the same canonical name, and are asked together.
-        canonical = next(each.aliases[-1] for each in outcomes.values() if is_alias(each))
-        together = [
-            qtype
+        ends_of = {
+            qtype: outcome.aliases[-1]
             for qtype, outcome in outcomes.items()
-            if is_alias(outcome) and outcome.aliases[-1] == canonical
-        ]
+            if not (outcome.records or outcome.negative)
+        }
+        canonical = next(iter(ends_of.values()))
+        together = [qtype for qtype, end in ends_of.items() if end == canonical]
         is_beside_addresses = any(outcome.records for outcome in outcomes.values())
         ends: Any = await self.find(caller, canonical, together, None, is_beside_addresses)
         for qtype in together:
-            outcomes[qtype] = outcome = ends[qtype].joined_to(outcomes[qtype])
+            outcomes[qtype] = outcome = joined(ends[qtype], outcomes[qtype])
             if fault := find_fault([fqdn, *outcome.aliases]):
                 failure = Failure(AliasChainTooLong, f'gave {fault}')
                 outcomes[qtype] = Failures(
@@ -2688,7 +2636,7 @@ class LoopResolver:
                 if caller.to_drive:
                     await caller.await_hooks()
                 else:
-                    await caller.sleep()
+                    await caller.sleep(self.loop)
         finally:
             if caller.wanted or caller.to_drive:
                 caller.leave()
@@ -2755,7 +2703,7 @@ def Resolver(  # noqa: N802
         raise ValueError('timeout is for resolv.conf: get_nameservers yields its own timeouts')
     if timeout is not None and not (isinstance(timeout, (int, float)) and 0 < timeout < math.inf):
         raise ValueError(f'timeout must be a number of seconds above 0, not {timeout!r}')
-    # A function stands for a hook that is not given.
+    # `mix_case` stands in for a hook that is not given.
     for hook in (get_host or mix_case, get_nameservers or mix_case, transform_fqdn):
         if not callable(hook):
             raise TypeError(
@@ -2937,9 +2885,7 @@ def find_without_look_up(
 def in_order(infos: list[tuple[Any, ...]], now: int) -> list[tuple[Any, ...]]:
     """Puts IPv6 first if there is a route to its first address, else last."""
     six = next((info[4] for info in infos if info[0] == socket.AF_INET6), None)
-    if six is None:
-        return infos
-    last = socket.AF_INET if has_route(six[0], six[3], now) else socket.AF_INET6
+    last = socket.AF_INET if six and has_route(six[0], six[3], now) else socket.AF_INET6
     return sorted(infos, key=lambda info: info[0] == last)
 
 
@@ -3195,9 +3141,7 @@ def resolver_of(timeout: float | None, nameservers: Sequence[Nameserver]) -> Res
     def parse_conf(lines: Iterable[str]) -> ResolvConf:
         return parse_resolv_conf(lines)._replace(nameservers=tuple(nameservers), unusual=())
 
-    def new(loop: asyncio.AbstractEventLoop) -> LoopResolver:
-        return LoopResolver(loop, timeout=timeout, parse_conf=parse_conf)
-
+    new = functools.partial(LoopResolver, timeout=timeout, parse_conf=parse_conf)
     return in_each_loop(new)[0] if nameservers else resolve
 
 

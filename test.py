@@ -1642,14 +1642,21 @@ class TestMixCase:
             await resolve('www.example.com', TYPES.A)
         assert server.queries == []
 
-    async def test_error_of_transform_fqdn_passes_as_it_is(self, nameserver):
-        def transform(_):
-            raise OSError(errno.EMFILE, 'of the hook')
+    @cases('qtype', {'one type': TYPES.A, 'both types': (TYPES.A, TYPES.AAAA)})
+    @cases('before', {'alone': 0, 'beside another look-up': 1})
+    async def test_error_of_transform_fqdn_passes_as_it_is(self, nameserver, qtype, before):
+        def transform(fqdn):
+            if fqdn == b'bad.example':
+                raise OSError(errno.EMFILE, 'of the hook')
+            return fqdn
 
-        resolve, _ = resolver_for(nameserver(a('192.0.2.1')), transform_fqdn=transform)
+        resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))), transform_fqdn=transform)
+        others = start(*(resolve('www.example.com', TYPES.A) for _ in range(before)))
+        await asyncio.sleep(0)
         with pytest.raises(OSError, match='of the hook') as caught:
-            await resolve('www.example.com', TYPES.A)
+            await resolve('bad.example', qtype)
         assert type(caught.value) is OSError
+        await asyncio.gather(*others)
 
     async def test_wrong_case_is_reported_with_the_cure(self, nameserver):
         one, two = nameserver(wrong_case), nameserver(wrong_case, address='127.0.0.2')
@@ -4298,7 +4305,7 @@ class TestSearchList:
         timed_out = m.Failure(m.ResolverTimeout, 'timed out after 0.5 s')
         often = m.Failures({(at, timed_out): 5}, (7, timed_out))
         seldom = m.Failures({(at, timed_out): 1, (at, servfail_): 1}, (6, servfail_))
-        for merged in often.merged_with(seldom), seldom.merged_with(often):
+        for merged in m.merge(often, seldom), m.merge(seldom, often):
             error = merged.error(merged.reason)
             assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(error)
             assert isinstance(error, m.ResolverTimeout)  # the last that happened
