@@ -2226,7 +2226,7 @@ class Flight:
             return
         if any(
             isinstance(self.resolver.cache.find(self.fqdn, qtype, now), Answer)
-            for qtype in ADDRESSES
+            for qtype in ADDRESSES.keys() - {question.qtype}
         ):
             return
         for query in self.in_set:
@@ -2365,11 +2365,15 @@ def search_error(
 ) -> ResolverError:
     """Makes the error for a name none of whose candidates has records.
 
-    It is that of one that failed; else that of one that exists; of several that of the name as
-    given, or else of the last one.
+    It is that of the last one that failed; else of the last one that exists; else of the name as
+    given.
     """
     fqdn, outcome = max(
-        reversed(decided.items()), key=lambda item: (*rank(item[1]), item[0] == as_given)
+        reversed(decided.items()),
+        key=lambda item: (
+            *rank(item[1]),
+            item[1].negative is NameDoesNotExist and item[0] == as_given,
+        ),
     )
     message = f'{describe(fqdn, qtypes, outcome.aliases)}: '
     others = [

@@ -2131,6 +2131,19 @@ async def make_fail(resolve):
 class TestFailingNameservers:
     """A nameserver of resolv.conf is failing when it was silent to two names, for at least one timeout in all."""
 
+    async def test_silence_to_a_name_counts_though_another_query_of_its_type_is_answered(self, nameserver, caplog):
+        replies = (silence, four, silence), (silence,), (four,)
+        one, two, three = (nameserver(*given, address=f'127.0.0.{i}') for i, given in enumerate(replies, 1))
+        with system(one, two, three):
+            resolve, clear_cache = Resolver()
+            (before,) = start(resolve('x.example', TYPES.A))
+            await asyncio.sleep(0.1)
+            clear_cache()  # so that the next one does not join it
+            await resolve('x.example', TYPES.A)
+            await before
+            await resolve('y.example', TYPES.A)
+        assert [message.split()[1] for message in caplog.messages] == [two.text]
+
     def test_failing_nameserver_is_asked_last_until_one_query_probes_it(self):
         one, two = m.to_nameserver('192.0.2.1', 53), m.to_nameserver('192.0.2.2', 53)
         failing = m.FailingNameservers()
@@ -4223,6 +4236,11 @@ class TestAliases:
 
 class TestSearchList:
     """The search list of resolv.conf(5)."""
+
+    async def test_error_is_that_of_the_last_candidate_that_failed(self, nameserver):
+        server = nameserver(zone({'b.c': servfail, 'b.c.one.test': servfail, 'b.c.two.test': silence}))
+        with system(server, search='one.test two.test') as resolve:
+            assert await result_of(resolve('b.c', TYPES.A)) is m.ResolverTimeout
 
     @cases('name, options, answers, asked', {
         'first candidate': ('db', '', {'db.a.example': '192.0.2.1'}, 'db.a.example'),
