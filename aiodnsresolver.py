@@ -4,7 +4,8 @@
     addresses = await resolve('www.example.com', TYPES.A)
 
 How a name passes through this file. Each section uses only those above it, with two exceptions:
-the cache holds the questions in flight, and each flight knows its LoopResolver, further below.
+the cache holds the questions in flight, and each flight knows its LoopResolver, further below. The
+classes of section "Exchange" know each other.
 
     resolve(name, qtype)
       name ── candidates ──▶ fqdns                       names, search list
@@ -136,7 +137,7 @@ MAX_TTL = 7 * 24 * 60 * 60  # seconds, RFC 8767 §4
 MAX_NEGATIVE_TTL = 10  # seconds, far below RFC 2308 §5, so that a new name is soon visible
 FAILING_FOR = 30  # seconds for which a nameserver that is silent is asked last
 CLOCK_TOLERANCE = 1e-6  # seconds by which sums of times may be wrong
-MAX_SETS_BESIDE_ADDRESSES = 2  # that are waited for, where one type is missing
+MAX_SETS_BESIDE_ADDRESSES = 2  # where one type is missing: the one under way and the next
 MISSING_FOR = 10  # seconds for which it is not asked for again, RFC 9520 §3.2
 MAX_SOCKETS_FOR_ONE = 16  # for one question to one nameserver
 LOOK_AGAIN_AFTER = 1  # seconds between two checks of whether a file has changed
@@ -146,7 +147,7 @@ MAX_READS = 32  # at once of one socket, so that a flood does not hold the loop 
 MAX_FAILURES = 100  # kinds of failures that one look-up remembers, however long it tries
 
 NEVER = math.inf  # in seconds of any clock
-NOTHING: Any = {}  # placeholder for an empty dict; never written to
+NOTHING: Any = {}  # in place of a new empty dict, which each look-up would make; never written to
 
 AA, TC, RA = 0x0400, 0x0200, 0x0080  # flags in the second 16 bits of a header
 
@@ -428,7 +429,7 @@ def to_literal(name: str, fqdn: bytes) -> Any:
     """Returns the address that a name is, if it is one, in ASCII digits or others."""
     text = name.removesuffix('.') if name.isascii() else fqdn.decode()
     found = keep_valid(ipaddress.ip_address, [text])
-    return to_value(found[0], math.inf) if found else None
+    return to_value(found[0], NEVER) if found else None
 
 
 @functools.lru_cache(maxsize=1000)
@@ -732,7 +733,7 @@ def read_addresses(
     records = data[offset : offset + size]
     if not count or len(records) < size:
         return None
-    expires_at, addresses = math.inf, []
+    expires_at, addresses = NEVER, []
     for start, ttl, length, address in layout.iter_unpack(records):
         if start != expected_start or length != octets:
             return None
@@ -753,7 +754,7 @@ def follow_aliases(
         if record.qclass == IN:
             rrsets.setdefault((record.name.lower(), record.qtype), []).append(record)
     chain = [fqdn]
-    expires_at = math.inf
+    expires_at = NEVER
     while (
         (rrset := rrsets.get((chain[-1], qtype))) is None
         and (links := rrsets.get((chain[-1], CNAME)))
@@ -981,15 +982,15 @@ class SystemFile(Generic[T]):
     """The parsed contents of a file, read on first use, and again when the file has changed.
 
     `contents` comes from a version that was read as a whole. Only the first contents may be a torn
-    read, of a file that another program was writing; then the next use reads it again. So does one
-    after `RECENT` seconds of a file that had just been changed, which could change unseen. A file
-    that cannot be read has no lines.
+    read, of a file that another program was writing; then the next use reads it again. A file that
+    had just been changed could change unseen, and is read again after `RECENT` seconds: that it is
+    recent is a part of its version. A file that cannot be read has no lines.
     """
 
     def __init__(self, path: str, parse_lines: Callable[[Iterable[str]], T]) -> None:
         self.path = path
         self.parse_lines = parse_lines
-        self.check_again_at = -math.inf
+        self.check_again_at = -NEVER
         self.version: tuple[int, ...] | None = None  # None: none was read as a whole
         self.contents: T | None = None
 
@@ -1069,7 +1070,7 @@ class FailingNameservers:
         chosen = next(
             (each for each in nameservers if now >= self.retry_at.get(each, now)), nameservers[0]
         )
-        if now >= self.retry_at.get(chosen, math.inf):
+        if now >= self.retry_at.get(chosen, NEVER):
             self.retry_at[chosen] = now + FAILING_FOR
         return chosen
 
@@ -1134,7 +1135,7 @@ class Failures(NamedTuple):
         failures = {failure for _, failure in self.times} - {WRONG_CASE, CUT}
         return bool(failures) and all(failure.is_error_reply() for failure in failures)
 
-    def rule_out(self, nameserver: Nameserver) -> bool:
+    def is_out(self, nameserver: Nameserver) -> bool:
         """Tells whether a nameserver gave so many error replies that it is not asked any more."""
         if not self.times:
             return False
@@ -1186,10 +1187,11 @@ def joined(outcome: Outcome, alias: Answer) -> Outcome:
     )
 
 
+# The reason of the weakest outcome: beside one of the other type it decides nothing.
 NO_AAAA = 'resolv.conf says no-aaaa, so that it is not asked for'
 
 
-def merge(one: Answer | Failures, other: Answer | Failures) -> Answer | Failures:
+def merge(one: Outcome, other: Outcome) -> Outcome:
     """Returns the outcome for a name of the outcomes for two record types.
 
     Records of one type come first, then a temporary failure, then bad data. A name that exists by
@@ -1216,7 +1218,7 @@ def rank(outcome: Outcome) -> tuple[bool, ...]:
         bool(outcome.records),
         isinstance(outcome, Failures),
         outcome.negative is NoRecords,
-        outcome.reason != NO_AAAA,  # which decides nothing
+        outcome.reason != NO_AAAA,
     )
 
 
@@ -1235,12 +1237,10 @@ class Cache:
         self.stale: collections.OrderedDict[tuple[Any, ...], tuple[bytes, Answer]] = (
             collections.OrderedDict()
         )
-        self.known: collections.OrderedDict[tuple[bytes, int], Answer | Failures] = (
-            collections.OrderedDict()
-        )
+        self.known: collections.OrderedDict[tuple[bytes, int], Outcome] = collections.OrderedDict()
         self.in_flight: dict[tuple[bytes, int], Question] = {}
 
-    def find(self, fqdn: bytes, qtype: int, now: float) -> Answer | Failures | None:
+    def find(self, fqdn: bytes, qtype: int, now: float) -> Outcome | None:
         if outcome := self.known.get((fqdn, qtype)):
             if now < outcome.expires_at:
                 self.known.move_to_end((fqdn, qtype))
@@ -1292,7 +1292,7 @@ class Cache:
     def clear(self) -> None:
         """Forgets all: a question in flight goes on, but is neither joined nor kept any more."""
         self.known.clear()
-        self.stale = collections.OrderedDict()  # another one: what is in flight is not kept
+        self.stale = collections.OrderedDict()  # another one, by which look-ups under way see it
         self.in_flight.clear()
 
 
@@ -1311,8 +1311,8 @@ class Cache:
 # At the end of each step of the loop, unless a flush is due:
 #
 #   - No more sockets are open than the limit.
-#   - A flight that is asking has queries in its set and, once one was sent, a deadline; or else
-#     `end_unsent_set` is scheduled. No other flight has a deadline.
+#   - A flight that is asking has queries in its set and, once one was sent, a deadline; or nothing
+#     of its set was sent, and `end_unsent_set` is scheduled. No other flight has a deadline.
 #   - Each question of a flight has callers, each of which wants it, and no other ones.
 #   - A flight that is idle is in line for its first turn, or in `to_drive` of a caller, which has
 #     been woken or is in a hook.
@@ -1572,6 +1572,7 @@ class Sockets:
         self.flush_soon()
 
     def remove(self, flight: Flight) -> None:
+        """Takes a flight out of the line, or from those that wait for a hook."""
         for flights in (self.waiting, self.ready, self.at_hook):
             flights.pop(flight, None)
         self.flush_soon()
@@ -1589,7 +1590,8 @@ class Sockets:
     def flush(self) -> None:
         """Opens sockets for the first in line while there is room, and sends what is open."""
         self.is_flush_due = True  # so that nothing schedules another one
-        # A flight with a hook opens no socket in its turn, so the room at the start bounds them.
+        # How many flights may have their first turn now. One with a hook opens no socket in it, so
+        # that the room at the start is the bound.
         turns = self.limit - len(self.poller.queries) if self.waiting else 0
         try:
             while (self.ready or (self.waiting and turns > 0)) and self.make_room():
@@ -1780,7 +1782,7 @@ class Caller:
             except Exception as error:
                 flight.raised(error)
             else:
-                if flight.state == 'in hook':
+                if flight.state == 'in hook':  # else an answer came meanwhile
                     flight.ask(*given)
             finally:
                 self.is_in_hook = False
@@ -1975,7 +1977,7 @@ class Flight:
             while rest:
                 nameserver = failing.choose(rest, resolver.loop.time())  # type: ignore[union-attr]
                 rest.remove(nameserver)
-                if any(not each.failures.rule_out(nameserver) for each in self.questions.values()):
+                if any(not each.failures.is_out(nameserver) for each in self.questions.values()):
                     yield resolver.timeout or conf.timeout, (nameserver,)
 
     def ask(self, timeout: float, nameservers: Sequence[Nameserver]) -> None:
@@ -1989,7 +1991,7 @@ class Flight:
             (question, nameserver)
             for nameserver in nameservers
             for question in self.questions.values()
-            if self.resolver.failing is None or not question.failures.rule_out(nameserver)
+            if self.resolver.failing is None or not question.failures.is_out(nameserver)
         ]
         if self.late:
             self.go_on()
@@ -2147,7 +2149,7 @@ class Flight:
         for question in self.questions.values():
             for caller in question.callers:
                 caller.fail(error)
-        if self.questions:  # else an answer came while the hook was awaited
+        if self.questions:  # else an answer came meanwhile
             self.remove([*self.questions.values()], caller)  # at once, so that none is asked now
 
     # -- Queries
@@ -2203,6 +2205,7 @@ class Flight:
             self.go_on()
 
     def failed(self, question: Question, nameserver: Nameserver, failure: Failure) -> None:
+        """Adds a failure to those of a question, which bad data end."""
         key, times = (nameserver, failure), {**question.failures.times}
         if key not in times and len(times) == MAX_FAILURES:
             times.popitem()  # the newest, so that the first ones and the last are told
@@ -2212,7 +2215,7 @@ class Flight:
         question.failures = Failures(times, last)
         if failure != WRONG_CASE and logger.isEnabledFor(logging.DEBUG):
             log(logging.DEBUG, '%s: %s %s', question, nameserver, failure.what)
-        # Bad data: no other nameserver can be expected to do better.
+        # No other nameserver can be expected to do better.
         if not issubclass(failure.error, (TemporaryResolverError, AnswerTooLong)):
             self.finish(question, question.failures)
 
@@ -2361,7 +2364,7 @@ ASKABLE: dict[Any, tuple[TYPES, ...]] = {  # what `resolve` takes -> record type
 
 
 def search_error(
-    decided: dict[bytes, Answer | Failures], as_given: bytes, qtypes: Sequence[TYPES]
+    decided: dict[bytes, Outcome], as_given: bytes, qtypes: Sequence[TYPES]
 ) -> ResolverError:
     """Makes the error for a name none of whose candidates has records.
 
@@ -2386,7 +2389,7 @@ def search_error(
     return (outcome.negative or NoRecords)(f'{message}{what}: {outcome.reason}{tried}')
 
 
-def merged(outcomes: dict[TYPES, Outcome], qtypes: Sequence[TYPES]) -> Answer | Failures | None:
+def merged(outcomes: dict[TYPES, Outcome], qtypes: Sequence[TYPES]) -> Outcome | None:
     """Returns the outcome for a name of those for its record types, in the order of the types.
 
     None: one is missing, or there is an alias to be followed.
@@ -2417,7 +2420,7 @@ def to_outcomes(found: dict[TYPES, tuple[Value, ...]]) -> dict[TYPES, Outcome]:
     return {
         qtype: Answer(records, min(record.expires_at for record in records))
         if records
-        else Answer((), -math.inf, (), NoRecords, 'the hosts file has the other type')
+        else Answer((), -NEVER, (), NoRecords, 'the hosts file has the other type')
         for qtype, records in found.items()
     }
 
@@ -2449,7 +2452,7 @@ class LoopResolver:
         self.failing = FailingNameservers() if get_nameservers is None else None
         self.rotation = itertools.count()
         self.cache = Cache(max_cache_size, stale_for)
-        self.warn_of_stale_at = -math.inf
+        self.warn_of_stale_at = -NEVER
         self.sockets = Sockets(Poller(loop), max_sockets)
 
     def recall(
@@ -2503,7 +2506,6 @@ class LoopResolver:
         for qtype in qtypes:
             outcome = self.cache.find(fqdn, qtype, now)
             if qtype == AAAA and self.conf.no_aaaa:
-                # Beside the other type it decides nothing.
                 outcome = Answer(
                     (), now, (), NameDoesNotExist if is_of_both else NoRecords, NO_AAAA
                 )
@@ -2556,7 +2558,7 @@ class LoopResolver:
     async def resolve(self, caller: Caller) -> tuple[Value, ...]:
         """Returns the records of a name for which something has to be awaited."""
         qtypes = caller.qtypes
-        decided: dict[bytes, Answer | Failures] = {}
+        decided: dict[bytes, Outcome] = {}
         stale, stale_for = self.cache.stale, self.cache.stale_for
         outcomes: dict[TYPES, Outcome] | None = caller.outcomes
         if self.get_host is not None:
@@ -3185,7 +3187,7 @@ def print_name(
     now = asyncio.get_running_loop().time()
     for asked, value in records:
         qtype = TYPE_OF.get(getattr(value, 'version', 0), asked)
-        ttl = None if value.expires_at == math.inf else max(0, math.ceil(value.expires_at - now))
+        ttl = None if value.expires_at == NEVER else max(0, math.ceil(value.expires_at - now))
         text = value_to_text(value, qtype)
         if options.json:
             print(json.dumps({'name': name, 'type': qtype.name, 'value': text, 'ttl': ttl}))
