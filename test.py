@@ -44,6 +44,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import types
 import typing
 import unittest
 import unittest.mock
@@ -1550,6 +1551,7 @@ class TestQuestionsAndAnswers:
         'NXDOMAIN of an alias': (wire('? 5 IN CNAME b.example.', authority=[SOA], rcode=3), m.NameDoesNotExist, 105),  # RFC 2308 §2.1
         'NODATA': (wire(authority=[SOA]), m.NoRecords, 110),
         'NODATA, neither AA nor RA': (wire(authority=[SOA], flags=0), m.NoRecords, 110),
+        'NODATA with an SOA of another class': (wire(authority=[SOA.replace(' IN ', ' CH ')]), m.NoRecords, 100),
         'NODATA with an SOA of another zone': (wire(authority=[SOA.replace('example.com.', 'elsewhere.', 1)]), m.NoRecords, 110),
         'NODATA without an SOA': (wire(), m.NoRecords, 100),
         'alias of another class': (wire('? 5 CH CNAME b.example.', authority=[SOA]), m.NoRecords, 110),
@@ -2173,9 +2175,10 @@ class TestFailingNameservers:
         'one within the other, told first': ([(0.5, 1), (0, 2)], True),
         'that overlap': ([(0, 1.4), (1, 2)], True),
         'that overlap less': ([(0, 1.4), (1, 1.9)], False),
+        'two at a time, and again later': ([(0, 0.7), (0, 0.7), (5, 5.7), (5, 5.7)], True),
         'three, to one name': ([(0, 1), (2, 3), (4, 5)], False),
     })  # fmt: skip
-    def test_waits_for_a_nameserver_count_once(self, waits, is_failing):
+    def test_waits_for_a_nameserver_count_up_to_the_time_since_the_first(self, waits, is_failing):
         nameserver, failing = m.to_nameserver('192.0.2.1', 53), m.FailingNameservers()
         for i, (since, until) in enumerate(waits):
             failing.waited(nameserver, b'same' if len(waits) == 3 else f'n{i}'.encode(), since, until, 2)
@@ -2306,7 +2309,7 @@ class TestFailingNameservers:
         with system(dead, good, options=options) as resolve:
             assert await failed_callers(resolve, 20, every, patience) == list(range(failed))
 
-    async def test_waits_that_overlap_count_once(self, nameserver):
+    async def test_waits_at_the_same_time_are_no_longer_than_one(self, nameserver):
         one, two = nameserver(silence), nameserver(a('192.0.2.2'), address='127.0.0.2')
         with system(one, two) as resolve:
             for i, count in enumerate((4, 1, 1)):  # 0.2 s each time, so that it is 0.6 s at the end
@@ -3301,10 +3304,10 @@ class TestLookUps:
         assert m.to_nameserver('192.0.2.1', port).port == port
 
     @cases('qtype', {'A': TYPES.A, 'both families': BOTH})
-    async def test_look_up_creates_no_task(self, resolving, qtype):
+    async def test_look_up_creates_no_task_and_no_thread(self, resolving, qtype):
         _, resolve = resolving(silence, by(A=four, AAAA=six))
         (looking,) = start(resolve('www.example.com', qtype))
-        with no_new_tasks():
+        with no_new_tasks(), unittest.mock.patch('threading.Thread.start', side_effect=AssertionError('a thread')):
             await looking
 
     async def test_timeout_around_a_look_up_is_as_around_sleep(self, resolving):
@@ -7300,6 +7303,15 @@ class TestCommand:
         resolve = unittest.mock.AsyncMock(side_effect=[four, txt])
         with unittest.mock.patch('aiodnsresolver.Resolver', return_value=(resolve, None)):
             assert call('x', 'A', 'TXT') == expected
+
+    @cases(
+        'expires_at, ttl',
+        {'now': (1000, '0'), 'a while ago': (999, '0'), 'in a part of a second': (1029.2, '30'), 'never': (math.inf, '-')},
+    )
+    async def test_ttl_is_printed_in_whole_seconds(self, clock, capsys, expires_at, ttl):
+        address = m.IPv4AddressExpiresAt('192.0.2.1', expires_at)
+        assert m.print_name('x', [(TYPES.A, address)], [], types.SimpleNamespace(json=False, short=False)) == 0
+        assert capsys.readouterr().out == f'{ttl}\tA\tx\t192.0.2.1\n'
 
     def test_exception_that_is_none_of_ours_is_raised(self):
         resolve = unittest.mock.AsyncMock(side_effect=ZeroDivisionError)
