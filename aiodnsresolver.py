@@ -1239,6 +1239,7 @@ class Cache:
         )
         self.known: collections.OrderedDict[tuple[bytes, int], Outcome] = collections.OrderedDict()
         self.in_flight: dict[tuple[bytes, int], Question] = {}
+        self.times_cleared = 0
 
     def find(self, fqdn: bytes, qtype: int, now: float) -> Outcome | None:
         if outcome := self.known.get((fqdn, qtype)):
@@ -1292,8 +1293,9 @@ class Cache:
     def clear(self) -> None:
         """Forgets all: a question in flight goes on, but is neither joined nor kept any more."""
         self.known.clear()
-        self.stale = collections.OrderedDict()  # another one, by which look-ups under way see it
+        self.stale.clear()
         self.in_flight.clear()
+        self.times_cleared += 1
 
 
 # --- Exchange -------------------------------------------------------------------------------------
@@ -2559,7 +2561,7 @@ class LoopResolver:
         """Returns the records of a name for which something has to be awaited."""
         qtypes = caller.qtypes
         decided: dict[bytes, Outcome] = {}
-        stale, stale_for = self.cache.stale, self.cache.stale_for
+        cache, times_cleared = self.cache, self.cache.times_cleared
         outcomes: dict[TYPES, Outcome] | None = caller.outcomes
         if self.get_host is not None:
             outcomes = None  # before the hook was asked
@@ -2572,8 +2574,8 @@ class LoopResolver:
             while (outcome := merged(outcomes, qtypes)) is None:
                 await self.follow(caller, fqdn, outcomes)
             is_news = caller.has_waited or not outcome.records
-            if stale is self.cache.stale and stale_for and is_news:
-                self.cache.keep_stale(caller.fqdns, fqdn, outcomes)
+            if cache.stale_for and is_news and times_cleared == cache.times_cleared:
+                cache.keep_stale(caller.fqdns, fqdn, outcomes)
             if outcome.records:
                 return outcome.records
             decided[fqdn] = outcome
@@ -2583,7 +2585,7 @@ class LoopResolver:
         try:
             raise search_error(decided, caller.as_given, qtypes)
         except TemporaryResolverError as error:
-            if stale_for and (records := self.find_stale(caller, error)):
+            if cache.stale_for and (records := self.find_stale(caller, error)):
                 return records
             raise
 
