@@ -28,6 +28,7 @@ import contextlib
 import enum
 import errno
 import functools
+import io
 import ipaddress
 import itertools
 import logging
@@ -856,8 +857,9 @@ HOSTS, RESOLV_CONF = '/etc/hosts', '/etc/resolv.conf'
 
 
 def is_shortage(error: Exception) -> bool:
-    """Tells whether file descriptors or socket buffers ran out."""
-    return getattr(error, 'errno', 0) in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS)
+    """Tells whether file descriptors, socket buffers or, with EAGAIN, ports ran out."""
+    shortages = errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.EAGAIN
+    return getattr(error, 'errno', 0) in shortages
 
 
 class FileShortage(Exception):
@@ -1091,6 +1093,10 @@ class FailingNameservers:
         self.retry_at[nameserver] = until + FAILING_FOR
         return True
 
+    def are_any(self, now: float) -> bool:
+        """Tells whether a nameserver is asked last."""
+        return any(now < retry_at for retry_at in self.retry_at.values())
+
     def replied(self, nameserver: Nameserver) -> bool:
         """Ends the silence of a nameserver, and tells whether it was failing."""
         self.replies[nameserver] += 1
@@ -1130,12 +1136,16 @@ class Failures(NamedTuple):
     def are_error_replies(self) -> bool:
         """Tells whether each nameserver replied, and none with an answer or with bad data.
 
-        Then the domain is broken, which says nothing of the other candidates of a search list.
+        Then the domain is broken, which says nothing of the other candidates of a search list. One
+        that is out may have replied later than its timeout.
         """
-        failures = {failure for _, failure in self.times} - {WRONG_CASE, CUT}
-        return bool(failures) and all(failure.is_error_reply() for failure in failures)
+        return bool(self.times) and all(
+            failure.is_error_reply()
+            or (failure.error is ResolverTimeout and self.is_out(nameserver))
+            for nameserver, failure in self.times
+        )
 
-    def is_out(self, nameserver: Nameserver) -> bool:
+    def is_out(self, nameserver: Nameserver | str) -> bool:
         """Tells whether a nameserver gave so many error replies that it is not asked any more."""
         if not self.times:
             return False
@@ -1282,11 +1292,17 @@ class Cache:
     def find_stale(
         self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES], now: float
     ) -> tuple[Value, ...]:
-        found = [self.stale[key][1] for qtype in qtypes if (key := (*fqdns, qtype)) in self.stale]
+        found = [
+            self.stale[key]
+            for qtype in qtypes
+            if (key := (*fqdns, qtype)) in self.stale
+            and now < self.stale[key][1].expires_at + self.stale_for
+        ]
+        first = min([fqdns.index(fqdn) for fqdn, _ in found], default=0)
         return tuple([
             record
-            for answer in found
-            if now < answer.expires_at + self.stale_for
+            for fqdn, answer in found
+            if fqdn == fqdns[first]
             for record in answer.records
         ])  # fmt: skip
 
@@ -1894,6 +1910,7 @@ class Flight:
         self.fqdn = fqdn
         self.name = caller.as_given  # that led to this one
         self.state = 'idle'
+        self.failing = resolver.failing  # a new resolv.conf gets new ones
         self.has_answer = False  # to one of the types that it began with
         self.sets: Iterator[tuple[float, Sequence[Nameserver]]] | None = None  # by resolv.conf
         self.generator: Any = None  # of sets, by the hook
@@ -1912,12 +1929,15 @@ class Flight:
     # -- Callers
 
     def join(self, question: Question, caller: Caller) -> None:
-        if self.state == 'in hook' and is_executing(self.generator):
+        in_flight = [self.resolver.cache.in_flight.get((self.fqdn, qtype)) for qtype in TYPES]
+        if any(is_executing(each.flight.generator) for each in in_flight if each):
             raise ResolverError(
                 f'{question}: get_nameservers awaits the name that it is called for'
             )
         question.callers[caller] = None
         caller.wants({question.qtype: question})
+        if self.state == 'idle' and self not in self.resolver.sockets.waiting:
+            self.next_set()  # the caller that is to await its hook may be in another one
 
     def left(self, caller: Caller) -> None:
         """A caller waits no more. What no caller waits for is not asked any more."""
@@ -1972,7 +1992,7 @@ class Flight:
 
     def sets_by_resolv_conf(self) -> Iterator[tuple[float, Sequence[Nameserver]]]:
         """Yields one nameserver after another, in several rounds."""
-        resolver, conf, failing = self.resolver, self.resolver.conf, self.resolver.failing
+        resolver, conf, failing = self.resolver, self.resolver.conf, self.failing
         first = next(resolver.rotation) % len(conf.nameservers) if conf.rotate else 0
         for _ in range(conf.attempts):
             rest = [*conf.nameservers[first:], *conf.nameservers[:first]]
@@ -1993,7 +2013,7 @@ class Flight:
             (question, nameserver)
             for nameserver in nameservers
             for question in self.questions.values()
-            if self.resolver.failing is None or not question.failures.is_out(nameserver)
+            if self.failing is None or not question.failures.is_out(nameserver)
         ]
         if self.late:
             self.go_on()
@@ -2073,8 +2093,8 @@ class Flight:
         query.state = QUERY['sent'][query.state]
         if query.sent_at == NEVER:
             query.sent_at = now
-        if self.resolver.failing is not None:
-            query.replies = self.resolver.failing.replies[query.nameserver]
+        if self.failing is not None:
+            query.replies = self.failing.replies[query.nameserver]
         question = query.question
         question.is_asked = True
         if question.asked_at == NEVER:
@@ -2162,7 +2182,7 @@ class Flight:
 
     def received(self, query: Query, found: Answer | Failure) -> None:
         """Uses what a nameserver replied."""
-        nameserver, question, failing = query.nameserver, query.question, self.resolver.failing
+        nameserver, question, failing = query.nameserver, query.question, self.failing
         if failing is not None and failing.replied(nameserver):
             log(logging.WARNING, 'nameserver %s answered %s: it is back', nameserver, question)
         if isinstance(found, Failure):
@@ -2178,7 +2198,7 @@ class Flight:
             log(logging.DEBUG, '%s: %s %s, in %.1f ms', question, nameserver, words, took)
         if found.negative:
             # While a nameserver fails, the one that would know better may not have been asked.
-            is_kept = failing is None or not failing.retry_at
+            is_kept = failing is None or not failing.are_any(self.resolver.loop.time())
             expires_at = found.expires_at if is_kept else -NEVER
             found = found._replace(reason=f'{nameserver} {found.reason}', expires_at=expires_at)
         self.has_answer = True
@@ -2224,10 +2244,13 @@ class Flight:
     def count_silence(self, question: Question, until: float) -> None:
         """Counts the time for which nameservers of the set were waited for without a reply.
 
-        Not if the other type of the name is answered: then something on the way drops this one.
+        Not if the other type of the name is answered: then something on the way drops this one. Nor
+        if resolv.conf was changed meanwhile.
         """
-        failing, now = self.resolver.failing, self.resolver.loop.time()
-        if failing is None or self.has_answer or not self.in_set:
+        failing, now = self.failing, self.resolver.loop.time()
+        if failing is None or failing is not self.resolver.failing:
+            return
+        if self.has_answer or not self.in_set:
             return
         if any(
             isinstance(self.resolver.cache.find(self.fqdn, qtype, now), Answer)
@@ -2415,12 +2438,12 @@ def to_four(ip: Any) -> Any:
 def to_outcomes(found: dict[TYPES, tuple[Value, ...]]) -> dict[TYPES, Outcome]:
     """Returns what the hosts file or get_host has of a name; {} where that is nothing.
 
-    A type that is not found beside another one is not asked for.
+    A type that is not found beside another one is not asked for. Nothing of it is kept.
     """
     if not any(found.values()):
         return {}
     return {
-        qtype: Answer(records, min(record.expires_at for record in records))
+        qtype: Answer(records, -NEVER)
         if records
         else Answer((), -NEVER, (), NoRecords, 'the hosts file has the other type')
         for qtype, records in found.items()
@@ -2476,6 +2499,8 @@ class LoopResolver:
                 return merged(found, qtypes).records  # type: ignore[union-attr]
             outcomes = self.known(fqdns[0], qtypes, now, len(qtypes) > 1)
             if outcomes and (outcome := merged(outcomes, qtypes)) and outcome.records:
+                if self.cache.stale_for:
+                    self.cache.keep_stale(fqdns, fqdns[0], outcomes)
                 return outcome.records
         return Caller(qtypes, as_given, fqdns, outcomes)
 
@@ -2573,13 +2598,13 @@ class LoopResolver:
             outcomes = await self.find(caller, fqdn, qtypes, outcomes)
             while (outcome := merged(outcomes, qtypes)) is None:
                 await self.follow(caller, fqdn, outcomes)
-            is_news = caller.has_waited or not outcome.records
-            if cache.stale_for and is_news and times_cleared == cache.times_cleared:
+            if cache.stale_for and times_cleared == cache.times_cleared:
                 cache.keep_stale(caller.fqdns, fqdn, outcomes)
             if outcome.records:
                 return outcome.records
             decided[fqdn] = outcome
-            if isinstance(outcome, Failures) and not outcome.are_error_replies():
+            failures = [each for each in outcomes.values() if isinstance(each, Failures)]
+            if not all(each.are_error_replies() for each in failures):
                 break
             outcomes = None
         try:
@@ -2850,7 +2875,7 @@ async def getaddrinfo(
             raise socket.gaierror(socket.EAI_NONAME, f'{name}: this machine has no such addresses')
         qtypes = configured or qtypes
     try:
-        found = await resolve(str(name), qtypes if len(qtypes) > 1 else qtypes[0])
+        found = await resolve(name, qtypes if len(qtypes) > 1 else qtypes[0])  # type: ignore[arg-type]
     except ResolverError as error:
         raise socket.gaierror(
             next(code for known, code in GAI_ERRORS.items() if isinstance(error, known)),
@@ -3221,6 +3246,7 @@ def run() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, 'SIGPIPE'):  # pragma: no branch (Windows has none)
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.stderr = sys.stderr or io.StringIO()  # `print` takes None for standard output
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, 'standard output is closed')

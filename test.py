@@ -2464,6 +2464,34 @@ class TestFailingNameservers:
             await resolve('www.example', TYPES.A)
         assert now() == (1002.5 if is_forgotten else 1002)
 
+    async def test_denials_are_cached_again_though_a_nameserver_was_not_needed_since_it_failed(self, nameserver):
+        one, two = nameserver(silence), nameserver(silence, address='127.0.0.2')
+        with system(one, two) as resolve:
+            assert await results_of(resolve, 2) == [m.ResolverTimeout] * 2
+            one.replies[:] = [nxdomain]
+            for pause, count in ((20, 2), (10, 1)):
+                await asyncio.sleep(pause)
+                one.queries.clear()
+                for _ in range(2):
+                    assert await result_of(resolve('gone.example', TYPES.A)) is m.NameDoesNotExist
+                assert len(one.queries) == count
+
+    async def test_silence_to_what_was_asked_before_resolv_conf_changed_says_nothing(self, nameserver, monkeypatch, tmp_path, caplog):
+        one, two = nameserver(silence), nameserver(four, address='127.0.0.2')
+        path, ports = tmp_path / 'resolv.conf', {server.at[0]: server.at for server in (one, two)}
+        monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
+        path.write_text('nameserver 127.0.0.1')
+        with redirected(lambda ip, port: ports[ip]):
+            resolve, _ = Resolver(no_host)
+            await resolve('localhost', TYPES.A)
+            await asyncio.sleep(0.9)
+            before = start(*(resolve(f'{name}.example', TYPES.A) for name in 'ab'))
+            await asyncio.sleep(0.1)
+            path.write_text('nameserver 127.0.0.1\nnameserver 127.0.0.2')
+            assert texts(await resolve('c.example', TYPES.A)) == ['192.0.2.1']
+            await asyncio.gather(*before, return_exceptions=True)
+        assert [record for record in caplog.records if record.levelname == 'WARNING'] == []
+
 
 class TestRecvfrom:
     """`recvfrom`, which existing code imports."""
@@ -3001,7 +3029,7 @@ class TestShortages:
         assert (texts(found) if isinstance(found, tuple) else [type(found)]) == [expected]
         assert (now(), [server.times for server in servers]) == (pytest.approx(ends_at), [pytest.approx(times) for times in asked_at])
 
-    @cases('code', {'EMFILE': errno.EMFILE, 'ENFILE': errno.ENFILE, 'ENOBUFS': errno.ENOBUFS})
+    @cases('code', {'EMFILE': errno.EMFILE, 'ENFILE': errno.ENFILE, 'ENOBUFS': errno.ENOBUFS, 'EAGAIN, of ports': errno.EAGAIN})
     async def test_look_up_without_a_socket_waits_for_another_to_end(self, nameserver, fake_sockets, code):
         sockets = fake_sockets(limit=3, code=code)
         resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))))
@@ -4046,6 +4074,24 @@ class TestHooks:
             assert texts(await Resolver(get_host)[0]('db', TYPES.A)) == ['192.0.2.1']
         assert (get_host.asked, server.queries) == ([(b'db', TYPES.A)], [])
 
+    async def test_hook_that_is_due_to_a_caller_in_another_is_awaited_by_one_that_joins(self, nameserver):
+        good = nameserver(by(A=four, AAAA=six))
+        generators = iter([Sets(pause, (1, good.at)) for pause in (0.5, 30, 0.5)])
+        resolve, _ = Resolver(no_host, lambda fqdn: next(generators)(fqdn))
+        gone, both = start(*(resolve('x.example', qtype) for qtype in (TYPES.A, BOTH)))
+        await asyncio.sleep(0.2)
+        await end(gone)
+        assert (texts(await resolve('x.example', TYPES.A)), now()) == (['192.0.2.1'], 1000.7)
+        assert (texts(await both), now()) == (['192.0.2.1', '2001:db8::1'], 1030)
+
+    async def test_hook_that_resolves_its_own_name_is_an_error_where_another_flight_is_due_to_its_caller(self, nameserver):
+        resolve = asking(0.1, lambda: resolve('www.example', TYPES.A), (1, nameserver(four).at))
+        gone, both = start(*(resolve('www.example', qtype) for qtype in (TYPES.A, BOTH)))
+        await asyncio.sleep(0.05)
+        await end(gone)
+        async with asyncio.timeout(1):
+            assert 'awaits the name that it is called for' in str(await error_of(both))
+
 
 class TestSpecialNames:
     """IP addresses, and names under localhost, onion and invalid: nothing is sent."""
@@ -4343,6 +4389,18 @@ class TestSearchList:
         with system(nameserver(replies), search='a.example', options=f'ndots:{ndots}') as resolve:
             with pytest.raises(error, match=says):
                 await resolve('db', types)
+
+    @cases(
+        'replies, ends_at',
+        {
+            'in time': (after(0.1, servfail), 1000.2),
+            'later than its timeout': (after(0.7, servfail), 1001.5),
+        },
+    )
+    async def test_domain_with_error_replies_is_passed_over(self, nameserver, replies, ends_at):
+        with system(nameserver(zone({'db.b.example': four}, replies)), search='a.example b.example') as resolve:
+            assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
+        assert now() == ends_at
 
 
 def docker(query):
@@ -4783,6 +4841,30 @@ class TestStaleAnswers:
             await resolve(f'{name}.example', TYPES.A)
         found = [await asked_in_an_outage(server, resolve, name=f'{name}.example', outage=servfail) for name in 'abc']
         assert found == [['192.0.2.1'], m.ResponseCodeError, ['192.0.2.1']]
+
+    @in_both_orders
+    async def test_both_families_are_of_one_candidate(self, nameserver, types):
+        server = nameserver(zone({'x.a.example': by(A=four, AAAA=nodata), 'x.b.example': by(A=nodata, AAAA=six)}))
+        with system(server, search='a.example b.example'):
+            resolve, _ = Resolver(stale_for=600)
+            for qtype in (*BOTH, types):
+                await resolve('x', qtype)
+            assert await asked_in_an_outage(server, resolve, 301, name='x', qtype=types) == ['192.0.2.1']
+
+    @cases(
+        'name, asked_before',
+        {
+            'another spelling': ('x.a.example', 'x'),
+            'the end of an alias': ('b.example', 'www.example'),
+        },
+    )
+    async def test_answer_that_the_cache_had_is_one(self, nameserver, name, asked_before):
+        server = nameserver(zone({'x.a.example': four, 'www.example': alias('b.example', ttl=300), 'b.example': four}))
+        with system(server, search='a.example'):
+            resolve, _ = Resolver(stale_for=600)
+            for each in (asked_before, name):
+                assert texts(await resolve(each, TYPES.A)) == ['192.0.2.1']
+            assert await asked_in_an_outage(server, resolve, 301, name=name) == ['192.0.2.1']
 
 
 def with_an_address_of(found, other, ttl=20):
@@ -6118,6 +6200,7 @@ class ModelOutcome(typing.NamedTuple):
     alias: str = ''
     negative: str = ''  # a class of error
     happened: tuple = ()  # in place of an answer: (time, class of error) of each thing
+    is_broken: bool = False  # each nameserver replied, with errors alone
 
 
 ModelQuery = collections.namedtuple('ModelQuery', 'question nameserver sent_at')
@@ -6141,10 +6224,12 @@ class ModelQuestion:
 
     def __init__(self, fqdn, qtype, flight):
         self.fqdn, self.qtype, self.key, self.flight = fqdn, qtype, (fqdn, qtype), flight
-        self.callers, self.happened, self.error_replies = [], [], collections.Counter()
+        self.callers, self.happened, self.error_replies, self.timed_out = [], [], collections.Counter(), set()
 
     def failure(self):
-        return ModelOutcome(happened=tuple(self.happened))
+        are_errors = {what for _, what in self.happened} <= {'ResponseCodeError', 'ResolverTimeout'}
+        is_broken = are_errors and all(self.error_replies[nameserver] >= 2 for nameserver in self.timed_out)
+        return ModelOutcome(happened=tuple(self.happened), is_broken=is_broken)
 
 
 class ModelCache:
@@ -6233,6 +6318,7 @@ class Model:
         if undecided and undecided is flight.undecided:  # else the set was over before
             for query in undecided:
                 query.question.happened.append((self.now, 'ResolverTimeout'))
+                query.question.timed_out.add(query.nameserver)
                 self.count_silence(query)
             self.end_set(flight)
 
@@ -6394,10 +6480,10 @@ class ModelCaller:
             if records := [(text, min(when, limit)) for outcome, limit in found for text, when in outcome.records]:
                 return records
             exists |= any(outcome.negative == 'NoRecords' for outcome, _ in found)
-            failures = [outcome.happened for outcome, _ in found if outcome.happened]
+            failures = [outcome for outcome, _ in found if outcome.happened]
             if failures:  # the last temporary one, else the last
-                _, _, error = max((happened[-1][1] not in BAD_DATA, *happened[-1]) for happened in failures)
-                if {what for happened in failures for _, what in happened} != {'ResponseCodeError'}:
+                _, _, error = max((failure.happened[-1][1] not in BAD_DATA, *failure.happened[-1]) for failure in failures)
+                if not all(failure.is_broken for failure in failures):
                     return error  # else one broken search domain does not take all names with it
         return error or ('NoRecords' if exists else 'NameDoesNotExist')
 
@@ -7098,6 +7184,15 @@ class TestGetaddrinfo:
                 await m.getaddrinfo(resolving(silence)[1], 'www.example.com', 80)
         assert not isinstance(caught.value, socket.gaierror)
 
+    async def test_name_of_a_class_of_its_own_is_its_characters(self, resolving):
+        class Name(str):
+            def __str__(self):
+                return 'another.example'
+
+        server, resolve = resolving(four)
+        await m.getaddrinfo(resolve, Name('www.example'), 80, family=socket.AF_INET)
+        assert server.names == ['www.example']
+
 
 class OtherLoop:
     """A loop that is not asyncio's own, whose `create_connection` never calls its `getaddrinfo`. It raises errors, by the last part of an address."""
@@ -7407,6 +7502,11 @@ class TestCommand:
                 with pytest.raises(SystemExit, match='2'):
                     m.run()
         assert capsys.readouterr().err == 'The command failed: [Errno 28] full\nThe command failed: [Errno 9] standard output is closed\n'
+
+    def test_message_for_a_closed_standard_error_is_not_among_the_records(self):
+        call = f'{shlex.join(COMMAND)} a..b localhost -4 --short 2>&-'
+        done = subprocess.run(call, shell=True, stdout=subprocess.PIPE, cwd=HERE, timeout=30, text=True)
+        assert (done.returncode, done.stdout) == (2, '127.0.0.1\n')
 
     def test_version_is_printed(self, capsys):
         with pytest.raises(SystemExit, match='0'):
