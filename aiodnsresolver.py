@@ -25,6 +25,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import contextvars
 import enum
 import errno
 import functools
@@ -650,9 +651,9 @@ def mix_query(rest: bytes) -> bytes:
     No octet of header, lengths, type and class has the value of a letter.
     """
     # All letters at once, as one integer of which random bits are flipped.
-    random = os.urandom(2 + len(rest))
+    random = os.urandom(size := 2 + len(rest))
     flips = int.from_bytes(b'\xff\xff' + rest.translate(CASE_BITS)) & int.from_bytes(random)
-    return (int.from_bytes(rest) ^ flips).to_bytes(len(random))
+    return (int.from_bytes(rest) ^ flips).to_bytes(size)
 
 
 def spell(fqdn: bytes, qtype: int, transform_fqdn: Callable[[bytes], bytes]) -> bytes:
@@ -1708,6 +1709,10 @@ def check_set(flight: Flight, given: Any) -> tuple[float, list[Nameserver]]:
         ) from error
 
 
+# The flights in whose hooks this code is, or the task that made this one.
+IN_HOOKS: contextvars.ContextVar[tuple[Flight, ...]] = contextvars.ContextVar('hooks', default=())
+
+
 class Caller:
     """One look-up: what it was asked for, and the questions of its present name that it waits for.
 
@@ -1793,6 +1798,8 @@ class Caller:
             self.is_in_hook = True
             if self.to_drive:
                 self.pass_on()
+            outer = IN_HOOKS.get()
+            IN_HOOKS.set((*outer, flight))
             try:
                 given = check_set(flight, await anext(flight.enter_hook()))
             except StopAsyncIteration:
@@ -1804,6 +1811,7 @@ class Caller:
                     flight.ask(*given)
             finally:
                 self.is_in_hook = False
+                IN_HOOKS.set(outer)  # not by a token: what is left over may be closed elsewhere
                 if flight.state == 'in hook':  # cancelled
                     flight.lose_hook()  # `leave`, which follows, has another caller await it
                 elif flight.state == 'over':
@@ -1892,11 +1900,6 @@ class Question:
         return self.failures._replace(expires_at=expires_at)
 
 
-def is_executing(generator: Any) -> bool:
-    """Tells whether this very code is called by a generator: only then its frame has a caller."""
-    return getattr(getattr(generator, 'ag_frame', None), 'f_back', None) is not None
-
-
 class Flight:
     """A name that is being asked for, for all that wait for it: one question for each type.
 
@@ -1929,8 +1932,8 @@ class Flight:
     # -- Callers
 
     def join(self, question: Question, caller: Caller) -> None:
-        in_flight = [self.resolver.cache.in_flight.get((self.fqdn, qtype)) for qtype in TYPES]
-        if any(is_executing(each.flight.generator) for each in in_flight if each):
+        own = 'in hook', self.fqdn, self.resolver
+        if any((each.state, each.fqdn, each.resolver) == own for each in IN_HOOKS.get()):
             raise ResolverError(
                 f'{question}: get_nameservers awaits the name that it is called for'
             )

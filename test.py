@@ -4032,6 +4032,49 @@ class TestHooks:
         assert ['www.example' in str(error) for error in errors] == [True] * 3
         assert now() == ends_at
 
+    @cases('task_of', {
+        'gather': asyncio.gather, 'create_task': asyncio.ensure_future, 'wait_for': functools.partial(asyncio.wait_for, timeout=99),
+    })  # fmt: skip
+    async def test_hook_that_resolves_its_own_name_in_another_task_is_an_error_at_once(self, nameserver, task_of):
+        resolve = asking(lambda: task_of(resolve('www.example', TYPES.A)), (1, nameserver(four).at))
+        async with asyncio.timeout(1):
+            await error_of(resolve('www.example', TYPES.A))
+        assert now() == 1000
+
+    async def test_iterator_that_resolves_its_own_name_is_an_error_at_once(self, clock):
+        class Iterator:
+            def __init__(self, fqdn):
+                pass
+
+            async def __anext__(self):
+                await resolve('www.example', TYPES.A)
+
+            async def aclose(self):
+                pass
+
+        resolve, _ = Resolver(no_host, Iterator)
+        async with asyncio.timeout(1):
+            await error_of(resolve('www.example', TYPES.A))
+
+    async def test_hook_may_resolve_its_name_by_another_resolver(self, nameserver):
+        other, _ = resolver_for(nameserver(after(0.2, four)))
+        (before,) = start(other('www.example', TYPES.A))
+        await asyncio.sleep(0.1)  # so that the hook joins it
+        resolve = asking(lambda: other('www.example', TYPES.A), (1, nameserver(four).at))
+        assert (texts(await resolve('www.example', TYPES.A)), now()) == (['192.0.2.1'], 1000.2)
+        await before
+
+    async def test_task_that_a_hook_made_may_resolve_its_name_once_the_hook_has_gone_on(self, nameserver):
+        later = []
+        resolve = asking(lambda: later or later.extend(start(resolve_later())), (1, nameserver(four).at))
+
+        async def resolve_later():
+            await asyncio.sleep(400)  # until it is not cached any more
+            return await asyncio.gather(*(result_of(resolve('www.example', TYPES.A)) for _ in range(2)))
+
+        await resolve('www.example', TYPES.A)
+        assert await later[0] == [['192.0.2.1']] * 2
+
     async def test_hook_may_go_on_after_the_error_for_its_own_name(self, nameserver):
         resolve = asking(lambda: error_of(resolve('www.example', TYPES.A)), (1, nameserver(four).at))
         async with asyncio.timeout(1):
