@@ -6403,7 +6403,8 @@ class Model:
             answer = ModelOutcome(min(expires), records, planned.target, NEGATIVE.get(planned.kind, ''))
             question.is_answered = True
             question.flight.cache.missing.pop(question.key, None)
-            if not answer.negative or (planned.ttls and not self.retry_at):
+            is_any_failing = any(self.now < retry_at for retry_at in self.retry_at.values())
+            if not answer.negative or (planned.ttls and not is_any_failing):
                 question.flight.cache.answers[question.key] = answer
             self.finish(question, answer)
         self.end_set_if_decided(question.flight)
