@@ -2129,8 +2129,9 @@ class Flight:
     def end_set(self) -> None:
         """Keeps sockets open for late answers, releases callers that have enough, and goes on."""
         self.state = FLIGHT['set over'][self.state]
+        until, self.deadline = self.deadline, NEVER  # first: what is logged below may raise
         for question in self.questions.values():
-            self.count_silence(question, self.deadline)
+            self.count_silence(question, until)
         for query in list(self.in_set):
             if query.state == 'open':  # in this very step
                 self.close_query(query)
@@ -2140,7 +2141,6 @@ class Flight:
             failure = Failure(ResolverTimeout, f'timed out after {self.timeout:g} s')
             self.failed(query.question, query.nameserver, failure)
         self.in_set = NOTHING
-        self.deadline = NEVER
         if self.unasked:  # there were too few sockets: the other type comes first in the next set
             self.unasked = ()
             self.questions = dict(reversed(self.questions.items()))

@@ -2761,6 +2761,24 @@ class TestPoller:
         loop.close()
         assert (found_at, len(answered) >= 4) == (pytest.approx(1000.1), True)
 
+    def test_interrupt_at_the_timeout_of_one_look_up_leaves_the_others_theirs(self):
+        async def begin():
+            servers = [Scripted('127.0.0.1', [reply]) for reply in (silence, four)]
+            resolve = asking(*((0.5, server.at) for server in servers))
+            return servers, start(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)))
+
+        loop = asyncio.new_event_loop()
+        Clock(loop)
+        servers, tasks = loop.run_until_complete(begin())
+        with handler_that_raises('n1.example A: ', 1, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(1))
+        others = loop.run_until_complete(asyncio.wait_for(asyncio.gather(tasks[0], tasks[2]), 1))
+        loop.run_until_complete(end(*tasks))
+        for server in servers:
+            server.close()
+        loop.close()
+        assert [texts(addresses) for addresses in others] == [['192.0.2.1']] * 2
+
     @cases('timeouts, wait', {'the long one first': ((3600, 0.05), 0.06), 'the long one last': ((0.05, 3600), 3600.1)})
     async def test_nothing_is_left_in_the_loop_one_timeout_after_the_last_look_up(self, nameserver, timeouts, wait):
         server = nameserver(four)
