@@ -56,9 +56,6 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.query
-import dns.rcode
-import dns.rdata
-import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import httpx
@@ -178,14 +175,8 @@ def descriptors_now():
 # --- A scripted nameserver, whose wire format is dnspython's ----------------------------------------------------------
 
 
-class Received(typing.NamedTuple):
-    """A query as the scripted nameserver had it, and when by the loop's clock."""
-
-    name: str
-    qtype: int
-    time: float
-    wire: bytes
-    address: tuple
+# A query as the scripted nameserver had it, and when by the loop's clock.
+Received = collections.namedtuple('Received', 'name qtype time wire address')
 
 
 class Scripted:
@@ -528,13 +519,18 @@ def redirected(redirect):
         yield
 
 
+def at_their_ports(*servers):
+    """Scripted nameservers are asked at the ports that they have, where a file has their addresses alone."""
+    ports = {(server.at[0], 53): server.at for server in servers}
+    return redirected(lambda ip, port: ports.get((ip, port), (ip, port)))
+
+
 @contextlib.contextmanager
-def system(*servers, options='', hosts='', search=''):
+def system(*servers, options='', hosts='', search='', **of_resolver):
     """The files of a system whose nameservers are scripted ones, and a `resolve` that reads them: the port alone is not from the file."""
     conf = ''.join(f'nameserver {server.at[0]}\n' for server in servers) + f'search {search}\noptions {options}\n'
-    ports = {(server.at[0], 53): server.at for server in servers}
-    with files(hosts=hosts, resolv_conf=conf), redirected(lambda ip, port: ports.get((ip, port), (ip, port))):
-        yield Resolver()[0]
+    with files(hosts=hosts, resolv_conf=conf), at_their_ports(*servers):
+        yield Resolver(**of_resolver)[0]
 
 
 @contextlib.contextmanager
@@ -734,9 +730,8 @@ def handler_that_raises(text='', times=math.inf, error=ZeroDivisionError):
 
 def needs_what_is_missing(what):
     """With CI=true nothing may be missing; elsewhere the test says why it is skipped."""
-    if os.environ.get('CI') == 'true':
-        pytest.fail(f'this test needs {what}')
-    pytest.skip(f'this test needs {what}')
+    give_up = pytest.fail if os.environ.get('CI') == 'true' else pytest.skip
+    give_up(f'this test needs {what}')
 
 
 def program(name):
@@ -753,24 +748,36 @@ def free_port():
 
 
 @contextlib.contextmanager
-def running(command, port, name, directory):
-    """A nameserver in a process of its own, from when it knows the name."""
-    log = directory / 'log'
-    with log.open('wb') as file, subprocess.Popen(command, stdout=file, stderr=file, cwd=directory) as process:
+def process_that_serves(command, is_serving, log, **options):
+    """A process of its own, from when it serves: the function returns true, and raises no OSError."""
+    with subprocess.Popen(command, stdout=log, stderr=log, **options) as process:
         try:
             for _ in range(200):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
-                    sock.settimeout(0.05)
-                    sock.connect(('127.0.0.1', port))
-                    sock.send(dns.message.make_query(name, 'A').to_wire())
-                    if dns.message.from_wire(sock.recv(4096)).rcode() == 0:
+                with contextlib.suppress(OSError):
+                    if is_serving():
                         break
                 time.sleep(0.05)
             else:
-                pytest.fail(f'{command} does not answer: {log.read_text()}')
-            yield '127.0.0.1', port
+                log.seek(0)
+                pytest.fail(f'{command} does not answer: {log.read()}')
+            yield
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def running(command, port, name, directory):
+    """A nameserver in a process of its own, from when it knows the name."""
+
+    def knows_name():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(0.05)
+            sock.connect(('127.0.0.1', port))
+            sock.send(dns.message.make_query(name, 'A').to_wire())
+            return dns.message.from_wire(sock.recv(4096)).rcode() == 0
+
+    with (directory / 'log').open('w+') as log, process_that_serves(command, knows_name, log, cwd=directory):
+        yield '127.0.0.1', port
 
 
 ZONE = """\
@@ -803,12 +810,8 @@ ZONE += f"""\
 toforty CNAME forty
 longtext TXT {' '.join(f'"{letter * 200}"' for letter in 'abcd')}
 link9.{FAR}9 A 192.0.2.9
-""" + ''.join(
-    [
-        *[f'twenty AAAA 2001:db8::{i:x}\n' for i in range(20)],
-        *[f'link{i}.{FAR}{i} CNAME link{i + 1}.{FAR}{i + 1}\n' for i in range(9)],
-    ]
-)
+""" + ''.join(f'twenty AAAA 2001:db8::{i:x}\n' for i in range(20))
+ZONE += ''.join(f'link{i}.{FAR}{i} CNAME link{i + 1}.{FAR}{i + 1}\n' for i in range(9))
 
 
 @contextlib.contextmanager
@@ -839,34 +842,15 @@ def unbound_for(domain, authority, knows, port=None):
 
 
 NSD = """
-server:
-    ip-address: 127.0.0.1@{port}
-    username: ""
-    database: ""
-    zonesdir: "{directory}"
-    pidfile: "{directory}/pid"
-    xfrdfile: "{directory}/xfrd"
-    zonelistfile: "{directory}/list"
-    rrl-ratelimit: 0
-remote-control:
-    control-enable: no
-zone:
-    name: zone.example
-    zonefile: zone
+server: ip-address: 127.0.0.1@{port} username: "" database: "" zonesdir: "{directory}" rrl-ratelimit: 0
+    pidfile: "{directory}/pid" xfrdfile: "{directory}/xfrd" zonelistfile: "{directory}/list"
+remote-control: control-enable: no
+zone: name: zone.example zonefile: zone
 """
 UNBOUND = """
-server:
-    interface: 127.0.0.1@{port}
-    username: ""
-    chroot: ""
-    directory: "{directory}"
-    pidfile: "{directory}/pid"
-    use-syslog: no
-    do-not-query-localhost: no
-    module-config: iterator
-stub-zone:
-    name: {zone}
-    stub-addr: {authority}
+server: interface: 127.0.0.1@{port} username: "" chroot: "" directory: "{directory}" pidfile: "{directory}/pid"
+    use-syslog: no do-not-query-localhost: no module-config: iterator
+stub-zone: name: {zone} stub-addr: {authority}
 """
 BIND = """
 options {
@@ -988,17 +972,13 @@ def resolver_at(address):
 @contextlib.contextmanager
 def serving(command, port, **options):
     """A server in a process of its own, from when it accepts connections."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
-        try:
-            for _ in range(200):
-                with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port), 1):
-                    break
-                time.sleep(0.05)
-            else:
-                pytest.fail(f'{command} does not answer')
-            yield
-        finally:
-            process.terminate()
+
+    def accepts():
+        with socket.create_connection(('127.0.0.1', port), 1):
+            return True
+
+    with open(os.devnull, 'w+') as log, process_that_serves(command, accepts, log, **options):
+        yield
 
 
 @pytest.fixture(scope='session')
@@ -1012,25 +992,18 @@ def redis_server(tmp_path_factory):
 @pytest.fixture(scope='session')
 def postgresql():
     """A PostgreSQL on a free port; not as root, with which it does not run."""
-    binaries = sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin'))
-    initdb = (
-        shutil.which('initdb', path=os.pathsep.join(map(str, binaries)))
-        or shutil.which('initdb')
-        or needs_what_is_missing('the program initdb')
-    )
+    binaries = map(str, sorted(pathlib.Path('/usr/lib/postgresql').glob('*/bin')))
+    initdb = shutil.which('initdb', path=os.pathsep.join([*binaries, os.environ['PATH']])) or needs_what_is_missing('the program initdb')
     user = {'user': 'postgres'} if os.getuid() == 0 else {}
-    directory, port = pathlib.Path(tempfile.mkdtemp(prefix='aiodnsresolver-')), free_port()
-    try:
+    port, server = free_port(), str(pathlib.Path(initdb).with_name('postgres'))
+    with tempfile.TemporaryDirectory(prefix='aiodnsresolver-') as directory:
         if user:
             shutil.chown(directory, 'postgres')
-        data = str(directory / 'data')
-        call = [initdb, '--pgdata', data, '--username', 'postgres', '--auth', 'trust', '--no-sync']
+        call = [initdb, '--pgdata', f'{directory}/data', '--username', 'postgres', '--auth', 'trust', '--no-sync']
         subprocess.run(call, check=True, capture_output=True, cwd=directory, **user)
-        server = [str(pathlib.Path(initdb).with_name('postgres')), '-D', data, '-p', str(port), '-h', '127.0.0.1', '-k', str(directory)]
-        with serving(server, port, cwd=directory, **user):
+        call = [server, '-D', f'{directory}/data', '-p', str(port), '-h', '127.0.0.1', '-k', directory]
+        with serving(call, port, cwd=directory, **user):
             yield port
-    finally:
-        shutil.rmtree(directory)
 
 
 def output_of(address, code):
@@ -1119,21 +1092,10 @@ class TestValues:
 
 L63 = 'a' * 63
 LONGEST = '.'.join([L63, L63, L63, 'b' * 61])  # 253 octets, RFC 1035 §2.3.4
+LONG = f'{L63}.{L63}.{L63}.aaa'
+LABEL, LAST_LABEL = b'\x3f' + b'a' * 63, b'\x3d' + b'b' * 61  # of it, on the wire
+IDEOGRAPHS = ''.join(map(chr, range(0x4E00, 0x4E00 + 5000)))
 HEADER = b'\1\2\0\0'  # ID, and flags
-
-
-def seconds_to_parse(octets, links):
-    """The time for a message with a name of 126 labels, and records named by pointers into it, to each of the links in turn."""
-    count = octets // 12
-    targets = [(0xC000 | (12 + 2 * link)).to_bytes(2, 'big') for link in links]
-    records_ = [targets[i % len(targets)] + b'\0\1\0\1' + bytes(6) for i in range(count)]
-    data = HEADER + b'\0\1' + count.to_bytes(2, 'big') + bytes(4) + b'\1a' * 126 + b'\0' + b'\0\1\0\1' + b''.join(records_)
-    times = []
-    for _ in range(5):
-        started = time.process_time()
-        assert len(parse(data).an) == count
-        times.append(time.process_time() - started)
-    return min(times)
 
 
 def asked_by_getaddrinfo(name):
@@ -1167,21 +1129,18 @@ class TestNames:
     @cases('name, says', {
         'empty': ('', 'the name is empty'),
         'a dot': ('.', 'empty label'),
-        'two dots': ('..', 'empty label'),
         'dot at the start': ('.example', 'empty label'),
         'two dots within': ('www..example', 'empty label'),
         'two dots at the end': ('example..', 'empty label'),
         'long label': ('a' * 64 + '.example', '64 octets'),
+        'long label after another': ('www.' + 'a' * 64, '64 octets'),
         'long label beyond ASCII': ('ü' * 64 + '.example', 'cannot be written in ASCII: it is too long'),
         'label that is long when encoded': ('ü' * 63 + '.example', 'cannot be written in ASCII'),
         'very long label': ('ü' * 300 + '.example', 'cannot be written in ASCII'),
-        # for which the codec takes seconds
-        'five thousand ideographs': (''.join(map(chr, range(0x4E00, 0x4E00 + 5000))), 'it has 5000 characters'),
+        'five thousand ideographs': (IDEOGRAPHS, 'it has 5000 characters'),  # for which the codec takes seconds
         'long name': (LONGEST + 'b', '254 octets, and 253 is the most'),
         'long name and final dot': (LONGEST + 'b.', '254 octets, and 253 is the most'),
-        'five long labels': ('.'.join([L63] * 5), '319 octets, and 253 is the most'),
         'space': ('www example.com', 'a space'),
-        'tab': ('www\t.example', 'a space'),
         'newline': ('www.example\n', 'a space'),
         'NUL': ('www.\0.example', 'a space'),
         'DEL': ('www.\x7f.example', 'a space'),
@@ -1192,14 +1151,10 @@ class TestNames:
         'both directions of writing': ('\u0627a.example', 'cannot be written in ASCII'),
     })  # fmt: skip
     async def test_impossible_name_is_refused_and_nothing_is_sent(self, resolving, name, says):
-        with pytest.raises(m.InvalidName, match=re.escape(says)):
-            m.to_fqdn(name)
-        server, resolve = resolving(a('192.0.2.1'))
-        with pytest.raises(m.InvalidName, match=re.escape(says)) as caught:
-            await resolve(name, TYPES.A)
-        assert not isinstance(caught.value, UnicodeError)
-        assert isinstance(caught.value.__cause__, UnicodeError) == ('ASCII' in says)
-        assert server.queries == []
+        server, resolve = resolving(four)
+        error = await error_of(resolve(name, TYPES.A))
+        assert (type(error), says in str(error), isinstance(error, UnicodeError)) == (m.InvalidName, True, False)
+        assert (isinstance(error.__cause__, UnicodeError), server.queries) == ('ASCII' in says, [])
 
     @cases('name, write', {
         'URL': ('http://web/', 'web'),
@@ -1209,33 +1164,27 @@ class TestNames:
         'URL of an address': ('http://[2001:db8::1]:80/', '2001:db8::1'),
         'URL without a host': ('http:///', 'the host'),
     })  # fmt: skip
-    async def test_more_than_a_name_is_refused_with_what_to_write(self, resolving, name, write):
-        server, resolve = resolving(a('192.0.2.1'))
+    def test_more_than_a_name_is_refused_with_what_to_write(self, name, write):
         with pytest.raises(m.InvalidName, match=re.escape(f'{name!r} is not a valid name: it is more than a name: write {write}') + '$'):
-            await resolve(name, TYPES.A)
-        assert server.queries == []
+            m.candidates(name, (), 1)
 
-    @hypothesis.given(
-        st.text(st.characters(), min_size=1, max_size=20), st.integers(1, 1_000_000), st.sampled_from([m.to_fqdn, asked_by_getaddrinfo])
-    )
-    @hypothesis.example(''.join(map(chr, range(0x4E00, 0x4E00 + 500))), 500, m.to_fqdn)
-    @hypothesis.example('1' + ''.join(map(chr, range(0x4E00, 0x4E00 + 500))), 501, asked_by_getaddrinfo)
-    def test_work_on_a_name_is_bounded_whatever_it_is(self, text, size, use):
+    @hypothesis.given(st.sampled_from([m.to_fqdn, asked_by_getaddrinfo]), st.text(min_size=1, max_size=20), st.integers(1, 1_000_000))
+    @hypothesis.example(m.to_fqdn, IDEOGRAPHS[:500], 500)
+    @hypothesis.example(asked_by_getaddrinfo, '1' + IDEOGRAPHS[:500], 501)
+    def test_work_on_a_name_is_bounded_whatever_it_is(self, use, text, size):
         """In letters that are encoded, squared where the time of the codec is quadratic in them."""
-        steps, name = [], (text * (size // len(text) + 1))[:size]
-        prepare, encode, of_c = encodings.idna.nameprep, encodings.punycode.punycode_encode, socket.getaddrinfo
+        steps = []
 
-        def count(take, cost, given, *args):
-            steps.append(cost(given))
-            return take(given, *args)
+        def counted(target, function, cost):
+            return unittest.mock.patch(target, lambda given, *args: steps.append(cost(given)) or function(given, *args))
 
         with (
-            unittest.mock.patch('encodings.idna.nameprep', functools.partial(count, prepare, len)),
-            unittest.mock.patch('encodings.punycode.punycode_encode', functools.partial(count, encode, lambda given: len(given) ** 2)),
-            unittest.mock.patch('socket.getaddrinfo', functools.partial(count, of_c, lambda given: len(given or '') ** 2)),
+            counted('encodings.idna.nameprep', encodings.idna.nameprep, len),
+            counted('encodings.punycode.punycode_encode', encodings.punycode.punycode_encode, lambda given: len(given) ** 2),
+            counted('socket.getaddrinfo', socket.getaddrinfo, lambda given: len(given or '') ** 2),
             contextlib.suppress(m.InvalidName, socket.gaierror),
         ):
-            use(name)
+            use((text * (size // len(text) + 1))[:size])
         assert sum(steps) < 2 * 510 + 9 * 64**2 + 255**2
 
     def test_odd_octets_are_shown_as_in_zone_files(self):
@@ -1247,8 +1196,6 @@ class TestNames:
         'a dot': ('db.c', 'a.example b.example', 1, 'db.c db.c.a.example db.c.b.example'),
         'fewer dots than ndots': ('db.c', 'a.example', 2, 'db.c.a.example db.c'),
         'ndots of none': ('db', 'a.example', 0, 'db db.a.example'),
-        'four dots of five': ('a.b.c.d.e', 's.example', 5, 'a.b.c.d.e.s.example a.b.c.d.e'),
-        'five dots of five': ('a.b.c.d.e.f', 's.example', 5, 'a.b.c.d.e.f a.b.c.d.e.f.s.example'),
         'final dot': ('db.', 'a.example', 1, 'db'),
         'final ideographic dot': ('db。', 'a.example', 1, 'db'),
         'localhost': ('localhost', 'a.example', 1, 'localhost'),
@@ -1257,12 +1204,7 @@ class TestNames:
         'under invalid': ('x.invalid', 'a.example', 5, 'x.invalid'),
         'under local': ('x.local', 'a.example', 1, 'x.local x.local.a.example'),
         'digits': ('1.2.3', 'a.example', 2, '1.2.3 1.2.3.a.example'),
-        'one candidate too long': (
-            f'{L63}.{L63}.{L63}.aaa',
-            f'{"b" * 56} {"b" * 57} {"b" * 58}',
-            0,
-            f'{L63}.{L63}.{L63}.aaa {L63}.{L63}.{L63}.aaa.{"b" * 56} {L63}.{L63}.{L63}.aaa.{"b" * 57}',
-        ),
+        'one candidate too long': (LONG, f'{"b" * 56} {"b" * 57} {"b" * 58}', 0, f'{LONG} {LONG}.{"b" * 56} {LONG}.{"b" * 57}'),
     })  # fmt: skip
     def test_candidates_of_a_search_list_come_in_order(self, name, search, ndots, expected):  # resolv.conf(5)
         as_given, found, _ = m.candidates(name, tuple(search.encode().split()), ndots)
@@ -1276,20 +1218,14 @@ class TestNames:
         'pointer to a pointer': (b'\3com\0\xc0\0\xc0\5', 7, (b'com', 9)),
         'capital': (b'\1A\0', 0, (b'A', 3)),
         'space and other octets': (b'\3a b\1\xff\0', 0, (b'a b.\xff', 7)),
-        'longest label': (b'\x3f' + b'a' * 63 + b'\0', 0, (b'a' * 63, 65)),
+        'pointer to the root': (b'\0\xc0\0', 1, (b'', 3)),
+        'label and a pointer to the root': (b'\0\1a\xc0\0', 1, (b'a', 5)),
+        'longest label': (LABEL + b'\0', 0, (b'a' * 63, 65)),
+        'longest name': (LABEL * 3 + LAST_LABEL + b'\0', 0, (LONGEST.encode(), 255)),
+        'longest name, with a pointer': (LABEL + LAST_LABEL + b'\0' + LABEL * 2 + b'\xc0\0', 127, (LONGEST.encode(), 257)),
     })  # fmt: skip
     def test_name_is_unpacked(self, data, start, expected):  # RFC 1035 §4.1.4
         assert m.unpack_name(data, start, {}) == expected
-
-    def test_longest_name_is_unpacked_with_and_without_a_pointer(self):
-        label, last, name = b'\x3f' + b'a' * 63, b'\x3d' + b'b' * 61, LONGEST.encode()
-        assert m.unpack_name(label * 3 + last + b'\0', 0, {}) == (name, 255)
-        assert m.unpack_name(label + last + b'\0' + label * 2 + b'\xc0\0', 127, {}) == (name, 257)
-
-    def test_pointer_to_the_root_adds_nothing(self):
-        data, known = b'\0\xc0\0\1a\xc0\0', {}
-        assert m.unpack_name(data, 1, known) == (b'', 3)
-        assert m.unpack_name(data, 3, known) == (b'a', 7)
 
     def test_names_that_pointers_led_to_are_known_by_their_offset(self):
         data, known = b'\1a\0\1b\xc0\0\1c\xc0\3\xc0\3', {}
@@ -1305,13 +1241,11 @@ class TestNames:
             assert m.unpack_name(data, len(data) - 2, {}) == (b'a', len(data))
 
     def test_name_too_long_by_its_pointer_is_malformed(self):
-        label = b'\x3f' + b'a' * 63
-        data, known = label * 2 + b'\0' + label * 2 + b'\xc0\0', {}
-        with pytest.raises(m.MalformedMessage, match='longer than 255'):
-            m.unpack_name(data, 129, known)
-        assert m.unpack_name(data, 129 + 64, known)[0] == b'.'.join([b'a' * 63] * 3)
-        with pytest.raises(m.MalformedMessage, match='longer than 255'):
-            m.unpack_name(data, 129, known)
+        data, known = LABEL * 2 + b'\0' + LABEL * 2 + b'\xc0\0', {}
+        for _ in range(2):  # also when the pointer is known
+            with pytest.raises(m.MalformedMessage, match='longer than 255'):
+                m.unpack_name(data, 129, known)
+            assert m.unpack_name(data, 129 + 64, known)[0] == b'.'.join([b'a' * 63] * 3)
 
     @cases('data, start, error, says', {
         'dot in a label': (b'\3a.b\0', 0, m.MalformedMessage, 'holds a dot'),
@@ -1319,31 +1253,36 @@ class TestNames:
         'label of type 10': (b'\x80a\0', 0, m.MalformedMessage, 'reserved type'),
         'pointer to itself': (b'\xc0\0', 0, m.PointerLoop, 'to octet 0'),
         'pointer to its label': (b'\1a\xc0\0', 0, m.PointerLoop, 'to octet 0'),
-        'pointer to itself after a label': (b'\1a\xc0\2', 0, m.PointerLoop, 'to octet 2'),
         'pointer forward': (b'\xc0\2\1a\0', 0, m.PointerLoop, 'to octet 2'),
-        'pointer forward to a pointer': (b'\1a\xc0\4\xc0\0', 4, m.PointerLoop, 'to octet 4'),
-        'name of 257 octets': ((b'\x3f' + b'a' * 63) * 4 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
-        'name of 256 octets': ((b'\x3f' + b'a' * 63) * 3 + b'\x3e' + b'a' * 62 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
+        'name of 257 octets': (LABEL * 4 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
+        'name of 256 octets': (LABEL * 3 + b'\x3e' + b'a' * 62 + b'\0', 0, m.MalformedMessage, 'longer than 255'),
     })  # fmt: skip
     def test_malformed_name_is_refused_with_the_place(self, data, start, error, says):
         with pytest.raises(error, match=says):
             m.unpack_name(data, start, {})
 
     def test_work_is_linear_wherever_pointers_lead(self):
-        hostile = seconds_to_parse(60_000, range(126))
-        assert hostile < 4 * seconds_to_parse(60_000, [125])  # names of one label, again and again
-        assert hostile < 16 * seconds_to_parse(7_500, range(126))
+        """In octets and labels that are looked at: of a name of 126 labels, and of records named by pointers into it."""
+        steps = itertools.count()
+
+        class Counted(bytes):
+            def __getitem__(self, at):
+                next(steps)
+                return super().__getitem__(at)
+
+        records_ = [(0xC000 | 12 + 2 * (i % 126)).to_bytes(2) + b'\0\1\0\1' + bytes(6) for i in range(5000)]
+        data = HEADER + b'\0\1' + len(records_).to_bytes(2) + bytes(4) + b'\1a' * 126 + b'\0' + b'\0\1\0\1' + b''.join(records_)
+        assert len(parse(Counted(data)).an) == 5000
+        assert next(steps) < 40_000  # of each record, two octets of its name, and its data; of 126 names, all labels, once
 
 
 labels = st.binary(min_size=1, max_size=63).map(lambda label: label.replace(b'.', b'-'))
 names = st.lists(labels, max_size=5).map(b'.'.join).filter(lambda name: len(name) <= 253)
-u16 = st.integers(0, 0xFFFF)
+u16, u32 = st.integers(0, 0xFFFF), st.integers(0, 2**32 - 1)
 questions = st.builds(m.QuestionRecord, names, u16, u16)
 records = st.one_of(
-    st.builds(
-        m.ResourceRecord, names, u16.filter(lambda qtype: qtype != TYPES.CNAME), u16, st.integers(0, 2**32 - 1), st.binary(max_size=40)
-    ),
-    st.builds(m.ResourceRecord, names, st.just(5), u16, st.integers(0, 2**32 - 1), names),
+    st.builds(m.ResourceRecord, names, u16.filter(lambda qtype: qtype != TYPES.CNAME), u16, u32, st.binary(max_size=40)),
+    st.builds(m.ResourceRecord, names, st.just(5), u16, u32, names),
 )
 bit = st.integers(0, 1)
 sections = [st.lists(of, max_size=3).map(tuple) for of in (questions, records, records, records)]
@@ -1370,10 +1309,8 @@ class TestMessages:
 
     def test_message_of_dnspython_is_parsed_with_compression(self):
         query = dns.message.make_query('www.example.com', 'A', id=77)
-        wire = response(
-            query, ['? 20 IN CNAME b.example.com.', 'b.example.com. 30 IN A 192.0.2.1', 'b.example.com. 30 IN TXT "x"'], [SOA]
-        ).to_wire()
-        parsed = parse(wire)
+        answer = ['? 20 IN CNAME b.example.com.', 'b.example.com. 30 IN A 192.0.2.1', 'b.example.com. 30 IN TXT "x"']
+        parsed = parse(reply(*answer, authority=[SOA])(query))
         assert (parsed.qid, parsed.qr, parsed.rd, parsed.ra) == (77, m.RESPONSE, 1, 1)
         assert parsed.qd == (m.QuestionRecord(b'www.example.com', 1, 1),)
         assert parsed.an == (
@@ -1394,9 +1331,8 @@ class TestMessages:
     def test_damaged_message_parses_or_is_malformed(self, data, draw):
         for _ in range(draw.draw(st.integers(1, 5))):
             at = draw.draw(st.integers(0, len(data) - 1))
-            data = (
-                draw.draw(st.sampled_from([data[:at], data[:at] + draw.draw(st.binary(min_size=1, max_size=2)) + data[at + 1 :]])) or b'\0'
-            )
+            octets = draw.draw(st.binary(min_size=1, max_size=2))
+            data = draw.draw(st.sampled_from([data[:at], data[:at] + octets + data[at + 1 :]])) or b'\0'
         with contextlib.suppress(m.MalformedMessage):
             assert parse(pack(parse(data))) == parse(data)
 
@@ -1447,9 +1383,15 @@ def wire(*answer, **sections_):
     return reply(*answer, **sections_)(QUERY)
 
 
-A1 = '? 20 IN A 192.0.2.1'
+def chain_of(count):
+    """A reply with so many aliases, and the address of the last."""
+    links = [f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(1, count)]
+    return wire('? 5 IN CNAME n1.example.', *links, f'n{count}.example. 5 IN A 192.0.2.1')
+
+
+A1, B1 = '? 20 IN A 192.0.2.1', 'b.example. 20 IN A 192.0.2.1'
+TO_B = '? 50 IN CNAME b.example.'
 CANNOT_BE_READ = 'gave a reply that cannot be read: '
-SOA_TTL_300 = SOA.replace(' 30 ', ' 300 ').replace('3 4 20', '3 4 300')
 SOA_TTL_3 = SOA.replace('3 4 20', '3 4 3')
 
 
@@ -1458,10 +1400,9 @@ class TestQuestionsAndAnswers:
 
     @cases('data', {
         'empty': b'',
-        'one octet': b'\x41',
-        'header cut off': wire('? 20 IN A 192.0.2.1')[:11],
-        'header alone': wire('? 20 IN A 192.0.2.1')[:12],
-        'question cut off': wire('? 20 IN A 192.0.2.1')[:30],
+        'bare header cut off': b'\x41\x42\x80\5' + bytes(7),  # of REFUSED
+        'header alone': wire(A1)[:12],
+        'question cut off': wire(A1)[:30],
         'query': QUERY.to_wire(),
         'other ID, first octet': edited(set_octet(0, lambda o: o ^ 1))(QUERY),
         'other ID, second octet': edited(set_octet(1, lambda o: o ^ 1))(QUERY),
@@ -1477,29 +1418,25 @@ class TestQuestionsAndAnswers:
         'longer name': question_in(lambda name: 'x' + name)(QUERY),
     })  # fmt: skip
     def test_datagram_that_is_no_reply_is_ignored(self, data):  # RFC 5452 §9.1
-        assert read(wire('? 20 IN A 192.0.2.1')) is not None
         assert read(data) is None
 
-    @cases('data, addresses, expires_at, aliases', {
+    @cases('data, addresses, expires_at, aliases', {  # and, with =, when an address expires that does so later than the answer
         'an address': (wire(A1), '192.0.2.1', 120, ''),
         'other sections': (wire(A1, authority=[SOA], additional=['x.example. 1 IN A 192.0.2.9']), '192.0.2.1', 120, ''),
-        'two addresses': (wire(A1, '? 30 IN A 192.0.2.2'), '192.0.2.1 192.0.2.2', 120, ''),
+        'two addresses': (wire(A1, '? 30 IN A 192.0.2.2'), '192.0.2.1 192.0.2.2=130', 120, ''),
         'owner in capitals': (wire('WWW.EXAMPLE.COM. 20 IN A 192.0.2.1'), '192.0.2.1', 120, ''),
         'TTL 0': (wire('? 0 IN A 192.0.2.1'), '192.0.2.1', 100, ''),
         'truncated, but usable': (wire(A1, flags=dns.flags.TC), '192.0.2.1', 120, ''),
         'other owner': (wire(A1, 'other.example. 1 IN A 192.0.2.66'), '192.0.2.1', 120, ''),
         'other types': (wire(A1, '? 1 IN AAAA 2001:db8::1', '? 1 IN TXT x'), '192.0.2.1', 120, ''),
         'other class': (wire(A1, '? 1 CH TXT x'), '192.0.2.1', 120, ''),
-        'alias': (wire('? 9 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1'), '192.0.2.1', 109, 'b.example'),
-        'alias after its address': (wire('b.example. 20 IN A 192.0.2.1', '? 50 IN CNAME B.example.'), '192.0.2.1', 120, 'b.example'),
+        'alias': (wire('? 9 IN CNAME b.example.', B1), '192.0.2.1', 109, 'b.example'),
+        'alias after its address': (wire(B1, '? 50 IN CNAME B.example.'), '192.0.2.1', 120, 'b.example'),
         'alias to two addresses': (
-            wire('? 50 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1', 'b.example. 30 IN A 192.0.2.2'),
-            '192.0.2.1 192.0.2.2', 120, 'b.example',
+            wire('? 25 IN CNAME b.example.', B1, 'b.example. 30 IN A 192.0.2.2'), '192.0.2.1 192.0.2.2=125', 120, 'b.example',
         ),
-        'two aliases': (
-            wire('? 50 IN CNAME b.example.', 'b.example. 7 IN CNAME c.example.', 'c.example. 9 IN A 192.0.2.1'),
-            '192.0.2.1', 107, 'b.example c.example',
-        ),
+        'two aliases': (wire(TO_B, 'b.example. 7 IN CNAME c.', 'c. 9 IN A 192.0.2.1'), '192.0.2.1', 107, 'b.example c'),
+        'sixteen aliases': (chain_of(16), '192.0.2.1', 105, ' '.join(f'n{i}.example' for i in range(1, 17))),
         'alias beside an address': (wire(A1, '? 1 IN CNAME b.example.'), '192.0.2.1', 120, ''),
         'alias alone': (wire('? 9 IN CNAME b.example.', flags=0), '', 109, 'b.example'),
         'alias alone, truncated': (wire('? 9 IN CNAME b.example.', authority=[SOA], flags=dns.flags.TC), '', 109, 'b.example'),
@@ -1507,13 +1444,13 @@ class TestQuestionsAndAnswers:
         'TTL above a week': (wire('? 604801 IN A 192.0.2.1'), '192.0.2.1', 604900, ''),
         'greatest TTL': (wire('? 2147483647 IN A 192.0.2.1'), '192.0.2.1', 604900, ''),
         'TTL below zero': (wire(A1).replace(b'\0\0\0\x14', b'\x80\0\0\0'), '192.0.2.1', 100, ''),  # RFC 2181 §8
-        'TTL of minus one': (wire(A1).replace(b'\0\0\0\x14', b'\xff\xff\xff\xff'), '192.0.2.1', 100, ''),
     })  # fmt: skip
     def test_records_are_read(self, data, addresses, expires_at, aliases):
         answer = read(data)
-        assert (' '.join(texts(answer.records)), answer.expires_at, b' '.join(answer.aliases).decode()) == (addresses, expires_at, aliases)
-        assert answer.negative is None
-        assert all(record.expires_at >= expires_at for record in answer.records)
+        assert (answer.expires_at, b' '.join(answer.aliases).decode(), answer.negative) == (expires_at, aliases, None)
+        assert [(str(record), record.expires_at) for record in answer.records] == [
+            (address, float(at or expires_at)) for address, _, at in (each.partition('=') for each in addresses.split())
+        ]
 
     @cases('qtype, record, expected', {
         'AAAA': (TYPES.AAAA, 'AAAA 2001:db8::1', ipaddress.ip_address('2001:db8::1')),
@@ -1526,25 +1463,10 @@ class TestQuestionsAndAnswers:
         (found,) = read(reply(f'? 20 IN {record}')(query), (b'www.example.com', qtype), query).records
         assert (found, found.expires_at) == (expected, 120)
 
-    def test_record_keeps_its_own_expiry_up_to_that_of_its_alias(self):
-        assert [record.expires_at for record in read(wire(A1, '? 30 IN A 192.0.2.2')).records] == [120, 130]
-        chain = read(wire('? 25 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1', 'b.example. 30 IN A 192.0.2.2'))
-        assert [record.expires_at for record in chain.records] == [120, 125]
-        assert [record.expires_at for record in read(wire('? 5 IN CNAME b.example.', 'b.example. 20 IN A 192.0.2.1')).records] == [105]
-
-    def test_sixteen_aliases_are_followed(self):
-        chain = [
-            '? 5 IN CNAME n0.example.',
-            *(f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(15)),
-            'n15.example. 5 IN A 192.0.2.1',
-        ]
-        answer = read(wire(*chain))
-        assert (texts(answer.records), len(answer.aliases)) == (['192.0.2.1'], 16)
-
     @cases('data, missing, expires_at', {
         'NXDOMAIN, MINIMUM': (wire(authority=[SOA.replace('4 20', '4 4')], rcode=3), m.NameDoesNotExist, 104),  # RFC 2308 §5
         'NXDOMAIN, TTL': (wire(authority=[SOA.replace(' 30 ', ' 9 ')], rcode=3), m.NameDoesNotExist, 109),
-        'NXDOMAIN for long': (wire(authority=[SOA_TTL_300], rcode=3), m.NameDoesNotExist, 110),
+        'NXDOMAIN for long': (wire(authority=['example.com. 300 IN SOA ns. a. 1 2 3 4 300'], rcode=3), m.NameDoesNotExist, 110),
         'NXDOMAIN with NS': (wire(authority=['example.com. 30 IN NS ns.example.'], rcode=3), m.NameDoesNotExist, 100),
         'NXDOMAIN, truncated': (wire(authority=[SOA], rcode=3, flags=dns.flags.TC), m.NameDoesNotExist, 100),
         'NXDOMAIN with an address': (wire(A1, rcode=3), m.NameDoesNotExist, 100),
@@ -1563,20 +1485,15 @@ class TestQuestionsAndAnswers:
         'NODATA of an alias': (wire('? 5 IN CNAME b.example.', authority=[SOA]), m.NoRecords, 105),
         'NODATA of a longer alias': (wire('? 50 IN CNAME b.example.', authority=[SOA]), m.NoRecords, 110),
         'TTL below zero': (wire(authority=[SOA]).replace(b'\0\0\0\x1e', b'\x80\0\0\x1e'), m.NoRecords, 100),
-        'TTL and MINIMUM below zero': (
-            wire(authority=[SOA]).replace(b'\0\0\0\x14', b'\x80\0\0\x14').replace(b'\0\0\0\x1e', b'\x80\0\0\x1e'), m.NoRecords, 100,
-        ),
+        'MINIMUM below zero': (wire(authority=[SOA]).replace(b'\0\0\0\x14', b'\x80\0\0\x14'), m.NoRecords, 100),
     })  # fmt: skip
     def test_negative_reply_is_read(self, data, missing, expires_at):  # RFC 2308
         answer = read(data)
         assert (answer.records, answer.negative, answer.expires_at) == ((), missing, expires_at)
 
     @cases('data, error, says', {
-        'FORMERR': (wire(rcode=1), m.ResponseCodeError, 'answered FORMERR'),
         'SERVFAIL': (wire(rcode=2), m.ResponseCodeError, 'answered SERVFAIL'),
         'SERVFAIL with an address': (wire(A1, rcode=2), m.ResponseCodeError, 'answered SERVFAIL'),
-        'NOTIMP': (wire(rcode=4), m.ResponseCodeError, 'answered NOTIMP'),
-        'REFUSED': (wire(rcode=5), m.ResponseCodeError, 'answered REFUSED'),
         'rcode 6': (wire(rcode=6), m.ResponseCodeError, 'answered rcode 6'),
         'rcode 15': (wire(rcode=15), m.ResponseCodeError, 'answered rcode 15'),
         'lame': (wire(flags=0), m.TemporaryResolverError, 'lame'),
@@ -1590,16 +1507,11 @@ class TestQuestionsAndAnswers:
         'SERVFAIL with a record that is cut off': (wire(A1, rcode=2)[:-1], m.TemporaryResolverError, CANNOT_BE_READ),
         'answer that is not there': (wire(A1)[:33], m.TemporaryResolverError, CANNOT_BE_READ),
         'three octets': (wire(A1)[:-5] + b'\3' + wire(A1)[-4:-1], m.BadAddress, '3 octets, not 4,'),
-        'three octets of an alias': (
-            wire('? 5 IN CNAME b.example.', 'b.example. 1 IN A 192.0.2.1')[:-5] + b'\3abc', m.BadAddress, 'b.example',
-        ),
+        'three octets of an alias': (wire(TO_B, B1)[:-5] + b'\3abc', m.BadAddress, 'b.example'),
         'three octets after a good address': (wire(A1, '? 5 IN A 192.0.2.2')[:-5] + b'\3abc', m.BadAddress, '3 octets'),
         'alias to itself': (wire('? 5 IN CNAME www.example.com.'), m.AliasChainTooLong, 'loop of aliases: www.example.com → www.'),
         'loop of two': (wire('? 5 IN CNAME b.example.', 'b.example. 5 IN CNAME www.EXAMPLE.com.'), m.AliasChainTooLong, 'loop'),
-        'seventeen aliases': (
-            wire('? 5 IN CNAME n0.example.', *(f'n{i}.example. 5 IN CNAME n{i + 1}.example.' for i in range(16))),
-            m.AliasChainTooLong, 'more than 16',
-        ),
+        'seventeen aliases': (chain_of(17), m.AliasChainTooLong, 'more than 16'),
     })  # fmt: skip
     def test_useless_reply_is_a_failure_with_the_reason(self, data, error, says):
         failure = read(data)
@@ -1619,13 +1531,10 @@ class TestMixCase:
 
     @hypothesis.given(names)
     def test_mixing_changes_nothing_but_the_case_of_letters(self, name):
-        mixed = mix_case(name)
-        assert mixed.lower() == name.lower()
-        assert len(mixed) == len(name)
+        assert mix_case(name).lower() == name.lower()
 
     def test_letters_are_mixed_evenly_and_each_on_its_own(self):
         drawn = [mix_case(b'aZ-5.aZ') for _ in range(4000)]
-        assert {name[2:5] for name in drawn} == {b'-5.'}
         counts = [sum(name[i : i + 1].isupper() for name in drawn) for i in (0, 1, 5, 6)]
         assert all(1750 < count < 2250 for count in counts)
         assert len({bytes(name[i] for i in (0, 1, 5, 6)) for name in drawn}) == 16
@@ -1647,32 +1556,25 @@ class TestMixCase:
     @cases('qtype', {'one type': TYPES.A, 'both types': (TYPES.A, TYPES.AAAA)})
     @cases('before', {'alone': 0, 'beside another look-up': 1})
     async def test_error_of_transform_fqdn_passes_as_it_is(self, nameserver, qtype, before):
-        def transform(fqdn):
-            if fqdn == b'bad.example':
-                raise OSError(errno.EMFILE, 'of the hook')
-            return fqdn
-
-        resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))), transform_fqdn=transform)
+        refuse = raises(errno.EMFILE, lambda fqdn: fqdn == b'bad.example')
+        resolve, _ = resolver_for(nameserver(after(0.1, four)), transform_fqdn=lambda fqdn: refuse(fqdn) or fqdn)
         others = start(*(resolve('www.example.com', TYPES.A) for _ in range(before)))
         await asyncio.sleep(0)
-        with pytest.raises(OSError, match='of the hook') as caught:
+        with pytest.raises(OSError, match='Too many open files') as caught:
             await resolve('bad.example', qtype)
         assert type(caught.value) is OSError
         await asyncio.gather(*others)
 
     async def test_wrong_case_is_reported_with_the_cure(self, nameserver):
         one, two = nameserver(wrong_case), nameserver(wrong_case, address='127.0.0.2')
-        resolve, _ = resolver_for(one, two, times=1)
-        with pytest.raises(m.ResolverTimeout) as caught:
-            await resolve('www.example.com', TYPES.A)
-        assert sorted(str(caught.value).removeprefix('www.example.com A: ').split('; ')) == sorted(
-            f'{server.text} {what}' for server in (one, two) for what in ('timed out after 0.5 s', IGNORED)
-        )
+        error = await error_of(resolver_for(one, two, times=1)[0]('www.example.com', TYPES.A))
+        said = str(error).removeprefix('www.example.com A: ').split('; ')
+        assert said == [f'{server.text} {what}' for server in (one, two) for what in (IGNORED, 'timed out after 0.5 s')]
 
     async def test_late_reply_in_another_case_does_not_decide_the_error(self, nameserver):
-        with pytest.raises(m.ResponseCodeError) as caught:
-            await asking((1, nameserver(after(1.5, wrong_case)).at), (1, nameserver(servfail).at), 2)('www.example.com', TYPES.A)
-        assert (IGNORED in str(caught.value), caught.value.rcode, now()) == (True, 2, 1003)
+        late, bad = nameserver(after(1.5, wrong_case)), nameserver(servfail)
+        error = await error_of(asking((1, late.at), (1, bad.at), 2)('www.example.com', TYPES.A))
+        assert (type(error), IGNORED in str(error), error.rcode, now()) == (m.ResponseCodeError, True, 2, 1003)
 
     @cases('change, says', {
         'other case': (lambda data: data, 'timed out|does not keep the case'),
@@ -1691,67 +1593,99 @@ class TestMixCase:
         assert found == says.split('|')
 
 
+def opened_by(open_):
+    """The module opens files by this function of a path: it raises, or returns lines, or None for the file as it was before."""
+    before = getattr(m, 'open', open)
+    return unittest.mock.patch('aiodnsresolver.open', lambda path, mode: open_(path) or before(path, mode), create=True)
+
+
+def written_while_read(file, text, lines):
+    """A file that gets a new text whenever it is read, of which these lines are seen."""
+    return opened_by(lambda path: path == str(file) and file.write_text(text) and contextlib.nullcontext(lines))
+
+
+@pytest.fixture
+def hosts_file(monkeypatch, tmp_path):
+    """A hosts file in place of the system's, not there yet."""
+    monkeypatch.setattr(m, 'HOSTS', str(tmp_path / 'hosts'))
+    return tmp_path / 'hosts'
+
+
+@pytest.fixture
+def resolv_conf(monkeypatch, tmp_path):
+    """A resolv.conf in place of the system's, not there yet."""
+    monkeypatch.setattr(m, 'RESOLV_CONF', str(tmp_path / 'resolv.conf'))
+    return tmp_path / 'resolv.conf'
+
+
+@pytest.fixture
+def listed(nameserver):
+    """`listed(reply, …)` starts a nameserver for each reply, or tuple of replies, from 127.0.0.1 on, of which resolv.conf has a list.
+
+    It returns them and, after them, the `resolve` of a resolver that reads it; the options are those of `system`.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def start(*given, **options):
+            replies = [each if isinstance(each, tuple) else (each,) for each in given]
+            servers = [nameserver(*each, address=f'127.0.0.{i}') for i, each in enumerate(replies, 1)]
+            return *servers, stack.enter_context(system(*servers, **options))
+
+        yield start
+
+
+async def ask_in_turn(resolve, count):
+    """Looks up so many names, one after another."""
+    for i in range(count):
+        await resolve(f'n{i}.example', TYPES.A)
+
+
 class TestFiles:
     """The system's files: when they are read, and what damages do."""
 
-    async def test_file_is_parsed_again_only_when_it_has_changed(self, clock, tmp_path):
-        path = tmp_path / 'hosts'
-        path.write_text('one')
+    async def test_file_is_parsed_again_only_when_it_has_changed(self, hosts_file):
+        hosts_file.write_text('one')
+        os.utime(hosts_file, (0, 0))
         parsed = []
-        file = m.SystemFile(str(path), lambda lines: parsed.append([*lines]) or parsed[-1])
-        assert file.read(0) == ['one']
-        path.write_text('one more')
-        assert file.read(0.9) == ['one']
-        path.write_text('one')
-        os.utime(path, ns=(0, 0))
-        parsed.clear()
-        file = m.SystemFile(str(path), lambda lines: parsed.append([*lines]) or parsed[-1])
+        file = m.SystemFile(str(hosts_file), lambda lines: parsed.append([*lines]) or parsed[-1])
         assert file.read(0) == ['one']
         assert file.read(0.5) is file.read(5) is parsed[0]
-        path.write_text('two!')
+        hosts_file.write_text('two!')
         assert file.read(5.9) == ['one']  # looked at no more than once a second
         assert file.read(6) == ['two!']
-        path.unlink()
+        hosts_file.unlink()
         assert file.read(7) == []
         assert file.read(8) is parsed[2]
-        (tmp_path / 'target').write_text('three')
-        path.symlink_to(tmp_path / 'target')
+        hosts_file.with_name('target').write_text('three')
+        hosts_file.symlink_to('target')
         assert file.read(9) == ['three']
         assert len(parsed) == 4
 
-    async def test_half_of_a_file_with_no_reload_is_read_again(self, nameserver, tmp_path, monkeypatch):
-        server, path = nameserver(a('192.0.2.1', ttl=0)), tmp_path / 'resolv.conf'
-        monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
-        path.write_text('options no-reload\nnameserver 127.0.0.1\n')
-
-        def open_half(path_, mode):
-            if path_ == str(path):
-                path.write_text('options no-reload\nnameserver 127.0.0.1\n# written while it is read\n')
-            return contextlib.nullcontext(['options no-reload\n'])
-
-        ports = {'127.0.0.1': server.at}
-        with redirected(lambda ip, port: ports.get(ip, (ip, port))):
-            resolve, _ = Resolver()
-            with unittest.mock.patch('aiodnsresolver.open', side_effect=open_half, create=True):
+    async def test_file_with_no_reload_is_read_again_only_if_it_was_half(self, nameserver, resolv_conf):
+        resolv_conf.write_text('options no-reload\nnameserver 127.0.0.1\n')
+        resolve, _ = Resolver()
+        with at_their_ports(nameserver(a('192.0.2.1', ttl=0))):
+            with written_while_read(resolv_conf, 'options no-reload\nnameserver 127.0.0.2\n', ['options no-reload\n']):
+                assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        for _ in range(2):
+            with redirected(lambda ip, _: (ip, 9)), pytest.raises(m.ResolverError, match=r'127\.0\.0\.2:9'):
                 await resolve('www.example.com', TYPES.A)
-            ports['127.0.0.1'] = ('127.0.0.1', 9)  # what 127.0.0.1 of the second reading is
-            with pytest.raises(m.ResolverError):
-                await resolve('www.example.com', TYPES.A)
+            resolv_conf.write_text('nameserver 127.0.0.3\n')
+            await asyncio.sleep(1)
 
-    async def test_file_rewritten_within_a_tick_of_the_clock_of_its_file_system_is_read_again(self, tmp_path, monkeypatch):
-        path = tmp_path / 'hosts'
-        file = m.SystemFile(str(path), m.parse_hosts)
-        path.write_text('192.0.2.1 a\n')
-        stat, real, age = os.stat(path), os.stat, 0.0
+    async def test_file_rewritten_within_a_tick_of_the_clock_of_its_file_system_is_read_again(self, hosts_file, monkeypatch):
+        hosts_file.write_text('192.0.2.1 a\n')
+        file = m.SystemFile(str(hosts_file), m.parse_hosts)
+        stat, real, age = os.stat(hosts_file), os.stat, 0.0
         with monkeypatch.context() as patched:  # each version has the size and the times of the first
-            patched.setattr(os, 'stat', lambda path_, **options: stat if path_ == str(path) else real(path_, **options))
+            patched.setattr(os, 'stat', lambda path, **options: stat if path == str(hosts_file) else real(path, **options))
             patched.setattr(time, 'time', lambda: stat.st_mtime + age)
             assert file.read(0) == {b'a': ['192.0.2.1']}
-            path.write_text('192.0.2.2 a\n')
+            hosts_file.write_text('192.0.2.2 a\n')
             assert file.read(1) == {b'a': ['192.0.2.1']}
             age = 2.0
             assert file.read(2) == {b'a': ['192.0.2.2']}
-            path.write_text('192.0.2.3 a\n')
+            hosts_file.write_text('192.0.2.3 a\n')
             assert file.read(9) == {b'a': ['192.0.2.2']}  # a change as late as this has another time
 
     @cases('make, expected', {
@@ -1760,164 +1694,114 @@ class TestFiles:
         'pipe': (os.mkfifo, {}),
         'half a line': (lambda path: path.write_text('192.0.2.1 a\n192.0.'), {b'a': ['192.0.2.1']}),
         'ten megabytes': (lambda path: path.write_text('192.0.2.1 a\n' + '#' * 10_000_000), {b'a': ['192.0.2.1']}),
+        'binary': (
+            lambda path: path.write_bytes(b'\xff\xfe\0\n192.0.2.1 a\n\xff.\xff b\n192.0.2.3 b\xe9 c\n' + bytes(range(14))),
+            {b'a': ['192.0.2.1'], b'b': ['\ufffd.\ufffd'], b'c': ['192.0.2.3']},
+        ),
     })  # fmt: skip
-    async def test_damaged_file_does_no_harm(self, tmp_path, make, expected):
-        make(tmp_path / 'hosts')
-        assert m.SystemFile(str(tmp_path / 'hosts'), m.parse_hosts).read(0) == expected
+    async def test_damaged_file_does_no_harm(self, hosts_file, make, expected):
+        make(hosts_file)
+        assert m.SystemFile(str(hosts_file), m.parse_hosts).read(0) == expected
 
-    async def test_binary_file_does_no_harm(self, tmp_path):
-        path = tmp_path / 'hosts'
-        path.write_bytes(b'\xff\xfe\0\n192.0.2.1 a\n\xff.\xff 192.0.2.2\n192.0.2.3 b\xe9 c\n' + bytes(range(256)))
-        found = m.SystemFile(str(path), m.parse_hosts).read(0)
-        assert (found[b'a'], found[b'c']) == (['192.0.2.1'], ['192.0.2.3'])
+    async def test_file_without_permission_does_no_harm(self, hosts_file):
+        with opened_by(raises(errno.EACCES)):
+            assert m.SystemFile(str(hosts_file), m.parse_hosts).read(0) == {}
 
-    async def test_file_without_permission_does_no_harm(self, tmp_path):
-        with unittest.mock.patch('aiodnsresolver.open', side_effect=PermissionError(errno.EACCES, 'no'), create=True):
-            assert m.SystemFile(str(tmp_path / 'hosts'), m.parse_hosts).read(0) == {}
-
-    async def test_file_written_to_while_it_is_read_is_read_again(self, tmp_path):
-        path = tmp_path / 'hosts'
-        path.write_text('192.0.2.1 a\n')
-        file = m.SystemFile(str(path), m.parse_hosts)
-
-        def open_and_write(path_, mode):
-            path.write_text('192.0.2.2 a\n192.0.2.2 b\n')
-            return contextlib.nullcontext(['192.0.2.2 a\n'])
-
-        assert file.read(0) == {b'a': ['192.0.2.1']}
-        path.write_text('192.0.2.1 a b\n')
-        with unittest.mock.patch('aiodnsresolver.open', side_effect=open_and_write, create=True):
-            assert file.read(1) == {b'a': ['192.0.2.1']}  # not the half
-        assert file.read(2) == {b'a': ['192.0.2.2'], b'b': ['192.0.2.2']}
-        path.write_text('192.0.2.1 a\n')
-        file = m.SystemFile(str(path), m.parse_hosts)
-        with unittest.mock.patch('aiodnsresolver.open', side_effect=open_and_write, create=True):
-            assert file.read(3) == {b'a': ['192.0.2.2']}  # of a file that was never read, half is better than none
-        assert file.read(3) == {b'a': ['192.0.2.2'], b'b': ['192.0.2.2']}
-
-    async def test_file_unreadable_for_want_of_descriptors_stays_as_it_was(self, tmp_path):
-        path = tmp_path / 'hosts'
-        path.write_text('192.0.2.1 a\n')
-        shortage = unittest.mock.patch('aiodnsresolver.open', side_effect=OSError(errno.EMFILE, 'Too many open files'), create=True)
-        known, new = (m.SystemFile(str(path), m.parse_hosts) for _ in range(2))
+    async def test_file_written_to_while_it_is_read_is_read_again(self, hosts_file):
+        known, new = (m.SystemFile(str(hosts_file), m.parse_hosts) for _ in range(2))
+        hosts_file.write_text('192.0.2.1 a\n')
         assert known.read(0) == {b'a': ['192.0.2.1']}
-        path.write_text('192.0.2.1 a b\n')
-        with shortage:
+        for file, meanwhile in ((known, '192.0.2.1'), (new, '192.0.2.2')):  # of a file that was never read, half is better than none
+            hosts_file.write_text('192.0.2.1 a b\n')
+            with written_while_read(hosts_file, '192.0.2.2 a\n192.0.2.2 b\n', ['192.0.2.2 a\n']):
+                assert file.read(1) == {b'a': [meanwhile]}
+        assert new.read(1) == known.read(2) == {b'a': ['192.0.2.2'], b'b': ['192.0.2.2']}
+
+    async def test_file_unreadable_for_want_of_descriptors_stays_as_it_was(self, hosts_file):
+        known, new = (m.SystemFile(str(hosts_file), m.parse_hosts) for _ in range(2))
+        hosts_file.write_text('192.0.2.1 a\n')
+        assert known.read(0) == {b'a': ['192.0.2.1']}
+        hosts_file.write_text('192.0.2.1 a b\n')
+        with opened_by(raises(errno.EMFILE)):
             assert known.read(1) == {b'a': ['192.0.2.1']}
             with pytest.raises(m.FileShortage, match='hosts cannot be read: Too many open files'):
                 new.read(1)
-        assert new.read(1.1) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
-        assert known.read(2) == new.read(2) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
+        assert new.read(1.1) == known.read(2) == new.read(2) == {b'a': ['192.0.2.1'], b'b': ['192.0.2.1']}
 
     @pytest.mark.parametrize('file', ['hosts', 'resolv.conf'])
     async def test_file_never_read_for_want_of_descriptors_is_a_temporary_error(self, nameserver, file):
-        server, is_short = nameserver(a('192.0.2.1')), True
-
-        def open_(path, mode):
-            if is_short and path.endswith(file):
-                raise OSError(errno.EMFILE, 'Too many open files')
-            return contextlib.nullcontext([] if path.endswith('hosts') else ['nameserver 127.0.0.1', 'search lan.example'])
-
-        with unittest.mock.patch('aiodnsresolver.open', side_effect=open_, create=True), redirected(lambda *_: server.at):
-            resolve, _ = Resolver()
-            for qtype, types in ((TYPES.A, 'A'), (BOTH, 'A, AAAA')):
-                with pytest.raises(m.TemporaryResolverError) as caught:
-                    await resolve('db', qtype)
-                assert str(caught.value) == f'db {types}: /etc/{file} cannot be read: Too many open files'
-                assert isinstance(caught.value.__cause__, OSError)
-            is_short = False
+        server = nameserver(a('192.0.2.1'))
+        with system(server, search='lan.example') as resolve:
+            with opened_by(raises(errno.EMFILE, lambda path: path == f'/etc/{file}')):
+                for qtype, types in ((TYPES.A, 'A'), (BOTH, 'A, AAAA')):
+                    error = await error_of(resolve('db', qtype))
+                    assert (type(error), isinstance(error.__cause__, OSError)) == (m.TemporaryResolverError, True)
+                    assert str(error) == f'db {types}: /etc/{file} cannot be read: Too many open files'
             assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
         assert server.names == ['db.lan.example']
 
-    async def test_files_are_opened_as_existing_suites_patch_it(self, nameserver):
-        resolve, _ = Resolver()
+    async def test_files_are_opened_as_existing_suites_patch_it(self):
         opened = []
         with unittest.mock.patch('aiodnsresolver.open', side_effect=lambda *args: opened.append(args) or contextlib.nullcontext([])):
-            with pytest.raises(m.DoesNotExist):
-                await resolve('x.invalid', TYPES.A)
+            assert await result_of(Resolver()[0]('x.invalid', TYPES.A)) is m.NameDoesNotExist
         assert sorted(opened) == [('/etc/hosts', 'r'), ('/etc/resolv.conf', 'r')]
 
-    async def test_changes_of_both_files_are_seen_within_a_second(self, nameserver, monkeypatch, tmp_path):
-        one, two = nameserver(a('192.0.2.1', ttl=0)), nameserver(a('192.0.2.2', ttl=0), address='127.0.0.2')
-        hosts, resolv_conf = tmp_path / 'hosts', tmp_path / 'resolv.conf'
-        monkeypatch.setattr(m, 'HOSTS', str(hosts))
-        monkeypatch.setattr(m, 'RESOLV_CONF', str(resolv_conf))
-        ports = {server.at[0]: server.at for server in (one, two)}
-        hosts.write_text('')
+    async def test_change_of_a_file_is_seen_within_a_second_and_logged(self, nameserver, caplog, hosts_file, resolv_conf):
+        caplog.set_level(logging.INFO, logger='aiodnsresolver')
+        hosts_file.write_text('')
         resolv_conf.write_text('nameserver 127.0.0.1\n')
-        with redirected(lambda ip, _: ports[ip]):
-            resolve, _ = Resolver()
-            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-            resolv_conf.write_text('nameserver 127.0.0.2 # another\n')
-            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-            await asyncio.sleep(1)
-            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.2']
-            hosts.write_text('192.0.2.7 www.example.com\n')
-            await asyncio.sleep(1)
-            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.7']
+        resolve, _ = Resolver()
+        with at_their_ports(nameserver(a('192.0.2.1', ttl=0)), nameserver(a('192.0.2.2', ttl=0), address='127.0.0.2')):
+            for file, text, before, afterwards in (
+                (resolv_conf, 'nameserver 127.0.0.2\n', '192.0.2.1', '192.0.2.2'),
+                (hosts_file, '# nothing\n', '192.0.2.2', '192.0.2.2'),
+                (resolv_conf, 'nameserver x\n', '192.0.2.2', '192.0.2.1'),
+                (hosts_file, '192.0.2.7 www.example.com\n', '192.0.2.1', '192.0.2.7'),
+            ):
+                assert texts(await resolve('www.example.com', TYPES.A)) == [before]
+                file.write_text(text)
+                assert texts(await resolve('www.example.com', TYPES.A)) == [before]
+                await asyncio.sleep(1)
+                assert texts(await resolve('www.example.com', TYPES.A)) == [afterwards]
+        assert [(record.levelname, record.getMessage().replace(f'{hosts_file.parent}/', '')) for record in caplog.records] == [
+            ('INFO', 'resolv.conf has changed, and was read again'),
+            ('INFO', 'resolv.conf has changed, and was read again'),
+            ('WARNING', "resolv.conf: a line without an IP address is ignored: 'nameserver x'"),
+            ('WARNING', 'resolv.conf: it is missing or names no nameserver, so that 127.0.0.1 is asked'),
+            ('INFO', 'hosts has changed, and was read again'),
+        ]
 
-    @cases('conf, warnings', {
-        'plain': ('nameserver 127.0.0.1', []),
-        'missing': (None, ['it is missing or names no nameserver, so that 127.0.0.1 is asked']),
-        'empty': ('', ['it is missing or names no nameserver, so that 127.0.0.1 is asked']),
-        'port': ('nameserver 127.0.0.1#53', ["what is more than an IP address is ignored: 'nameserver 127.0.0.1#53'"]),
-        'comment': ('nameserver 127.0.0.1 # home', []),
-        'name': (
-            'nameserver 127.0.0.1\nnameserver ns.example\nnameserver\x1b[2J',
-            ["a line without an IP address is ignored: 'nameserver ns.example'"],
-        ),
+    @cases('conf, says', {
+        'plain': ('nameserver 127.0.0.1', ''),
+        'missing': (None, 'it is missing or names no nameserver, so that 127.0.0.1 is asked'),
+        'empty': ('', 'it is missing or names no nameserver, so that 127.0.0.1 is asked'),
+        'port': ('nameserver 127.0.0.1#53', "what is more than an IP address is ignored: 'nameserver 127.0.0.1#53'"),
+        'comment': ('nameserver 127.0.0.1 # home', ''),
+        'name': ('nameserver 127.0.0.1\nnameserver ns\nnameserver\x1b[2J', "a line without an IP address is ignored: 'nameserver ns'"),
         'no address, and very long': (
-            'nameserver 127.0.0.1\nnameserver ' + 'x' * 1000,
-            [f"a line without an IP address is ignored: 'nameserver {'x' * 69}'"],
+            'nameserver 127.0.0.1\nnameserver ' + 'x' * 1000, f"a line without an IP address is ignored: 'nameserver {'x' * 69}'",
         ),
     })  # fmt: skip
-    async def test_unusual_resolv_conf_is_said_once(self, nameserver, caplog, conf, warnings):
-        server = nameserver(a('192.0.2.1', ttl=0))
-        with (
-            redirected(lambda ip, port: server.at if ip == '127.0.0.1' else (ip, port)),
-            files(**{'resolv_conf': conf} if conf is not None else {}),
-        ):
-            resolve, _ = Resolver()
-            for _ in range(3):
-                await resolve('www.example.com', TYPES.A)
-                await asyncio.sleep(2)
-        assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
-            ('WARNING', f'/etc/resolv.conf: {text}') for text in warnings
-        ]
-
-    async def test_file_that_is_read_again_since_it_changed_is_logged(self, nameserver, caplog, monkeypatch, tmp_path):
-        caplog.set_level(logging.INFO, logger='aiodnsresolver')
-        server, paths = nameserver(a('192.0.2.1', ttl=0)), {}
-        for name, text in {'HOSTS': '', 'RESOLV_CONF': 'nameserver 127.0.0.1\n'}.items():
-            paths[name] = tmp_path / name
-            paths[name].write_text(text)
-            monkeypatch.setattr(m, name, str(paths[name]))
+    async def test_unusual_resolv_conf_is_said_once(self, nameserver, caplog, conf, says):
         resolve, _ = Resolver()
-        with redirected(lambda ip, port: server.at if ip == '127.0.0.1' else (ip, port)):
-            for change in ({}, {'HOSTS': '# nothing\n'}, {'HOSTS': '192.0.2.7 db\n'}, {'RESOLV_CONF': 'nameserver x\n'}):
-                for name, text in change.items():
-                    paths[name].write_text(text)
-                await asyncio.sleep(1)
-                await resolve('www.example.com', TYPES.A)
-        assert [(record.levelname, record.getMessage().replace(f'{tmp_path}/', '')) for record in caplog.records] == [
-            ('INFO', 'HOSTS has changed, and was read again'),
-            ('INFO', 'RESOLV_CONF has changed, and was read again'),
-            ('WARNING', "RESOLV_CONF: a line without an IP address is ignored: 'nameserver x'"),
-            ('WARNING', 'RESOLV_CONF: it is missing or names no nameserver, so that 127.0.0.1 is asked'),
-        ]
+        with at_their_ports(nameserver(a('192.0.2.1', ttl=0))), files(resolv_conf=conf):
+            for _ in range(3):
+                assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+                await asyncio.sleep(2)
+        said = [('WARNING', f'/etc/resolv.conf: {says}')] if says else []
+        assert [(record.levelname, record.getMessage()) for record in caplog.records] == said
 
 
 class TestResolvConf:
     """resolv.conf(5)."""
 
     @cases('lines, expected', {
-        'empty': ([], {}),
         'nameserver': (['nameserver 192.0.2.1\n'], {'nameservers': ['192.0.2.1:53']}),
         'comment and tab': (
             ['nameserver 192.0.2.1 # office\n', 'nameserver\t2001:db8::1\r\n'], {'nameservers': ['192.0.2.1:53', '[2001:db8::1]:53']},
         ),
         'scope id': (['nameserver fe80::1%lo\n'], {'nameservers': ['[fe80::1%lo]:53']}),
-        'a nameserver twice': (['nameserver 192.0.2.1', 'nameserver 192.0.2.2', 'nameserver 192.0.2.1'], {'nameservers': ['192.0.2.1:53', '192.0.2.2:53']}),
+        'a nameserver twice': (['nameserver ::1', 'nameserver ::2', 'nameserver ::1'], {'nameservers': ['[::1]:53', '[::2]:53']}),
         'nine nameservers': ([f'nameserver 192.0.2.{i}' for i in range(9)], {'nameservers': [f'192.0.2.{i}:53' for i in range(9)]}),
         'no address': (['nameserver dns.example\n', 'nameserver\n', 'nameserver 1.2.3\n', 'nonsense\n', '\n', ' '], {}),
         'final dot': (['nameserver 192.0.2.1.'], {}),
@@ -1953,16 +1837,10 @@ class TestResolvConf:
         assert m.parse_resolv_conf([])[:-1] == ((m.to_nameserver('127.0.0.1', 53),), (), 1, 0.5, 5, False, True, True, False)
 
     def test_scope_id_becomes_the_number_of_an_interface(self):  # since connect ignores one in the text
-        loopback = socket.if_nametoindex('lo')
-        assert m.to_nameserver('fe80::1%lo', 53).address() == ('fe80::1', 53, 0, loopback)
-        assert m.to_nameserver('fe80::1%7', 53).address() == ('fe80::1', 53, 0, 7)
-        assert m.to_nameserver('::1', 53).address() == ('::1', 53)
+        addresses = [m.to_nameserver(ip, 53).address() for ip in ('fe80::1%lo', 'fe80::1%7', '::1')]
+        assert addresses == [('fe80::1', 53, 0, socket.if_nametoindex('lo')), ('fe80::1', 53, 0, 7), ('::1', 53)]
         with pytest.raises(OSError, match='interface|device'):
             m.to_nameserver('fe80::1%nosuch', 53).address()
-
-    def test_nameserver_is_shown_with_its_scope_id(self):
-        found = [str(m.to_nameserver(ip, 53)) for ip in ('192.0.2.1', '::1', 'fe80::1%lo')]
-        assert found == ['192.0.2.1:53', '[::1]:53', '[fe80::1%lo]:53']
 
     @pytest.mark.timeout(10)
     def test_bad_scope_id_is_refused_in_no_time(self):
@@ -1970,54 +1848,34 @@ class TestResolvConf:
             with pytest.raises(ValueError, match='is not a valid scope id'):
                 m.to_nameserver(f'fe80::1%{scope_id}', 53)
 
-    @cases('option, asked', {'as usual': ('', 'b.example'), 'no-reload': ('options no-reload', 'a.example')})
-    async def test_resolver_reads_it_again_unless_it_forbids_that(self, nameserver, monkeypatch, tmp_path, option, asked):
-        path, server = tmp_path / 'resolv.conf', nameserver(a('192.0.2.1'))
-        monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
-        path.write_text(f'nameserver 127.0.0.1\nsearch a.example\n{option}')
-        with redirected(lambda ip, port: server.at):
-            resolve, _ = Resolver(get_host=no_host)
-            await resolve('x', TYPES.A)
-            path.write_text(f'nameserver 127.0.0.1\nsearch b.example\n{option}')
-            await asyncio.sleep(1)
-            await resolve('y', TYPES.A)
-        assert server.names == ['x.a.example', f'y.{asked}']
-
-    async def test_defaults_are_half_a_second_and_five_attempts(self, nameserver):
-        one, two = nameserver(silence), nameserver(silence, address='127.0.0.2')
-        with system(one, two) as resolve:
-            started = now()
-            said = f'{one.text} timed out after 0.5 s .5 times.; {two.text} timed out after 0.5 s .5 times.'
-            with pytest.raises(m.ResolverTimeout, match=said):
-                await resolve('www.example.com', TYPES.A)
-        assert (now(), one.times) == (started + 5, [started + i for i in range(5)])
+    async def test_defaults_are_half_a_second_and_five_attempts(self, listed):
+        one, two, resolve = listed(silence, silence)
+        timed_out = r'timed out after 0.5 s \(5 times\)'
+        with pytest.raises(m.ResolverTimeout, match=f'{one.text} {timed_out}; {two.text} {timed_out}'):
+            await resolve('www.example.com', TYPES.A)
+        assert (one.times, now()) == ([1000, 1001, 1002, 1003, 1004], 1005)
 
     @cases('options, timeout, times, ends_at', {
         'timeout and attempts': ('timeout:2 attempts:3', None, 3, 1006),
         'timeout': ('timeout:2', None, 5, 1010),
         'timeout of the caller': ('timeout:2', 0.25, 5, 1001.25),
     })  # fmt: skip
-    async def test_timeout_of_the_caller_comes_before_that_of_the_file(self, nameserver, options, timeout, times, ends_at):
-        server = nameserver(silence)
-        with system(server, options=options):
-            resolve, _ = Resolver(timeout=timeout)
-            with pytest.raises(m.ResolverTimeout):
-                await resolve('www.example.com', TYPES.A)
+    async def test_timeout_of_the_caller_comes_before_that_of_the_file(self, listed, options, timeout, times, ends_at):
+        server, resolve = listed(silence, options=options, timeout=timeout)
+        assert await result_of(resolve('www.example.com', TYPES.A)) is m.ResolverTimeout
         assert (len(server.queries), now()) == (times, ends_at)
 
-    async def test_rotate_begins_with_another_nameserver_each_time(self, nameserver):
-        servers = [nameserver(a('192.0.2.1'), address=f'127.0.0.{i}') for i in (1, 2, 3)]
-        with system(*servers, options='rotate') as resolve:
-            for i in range(6):
-                await resolve(f'n{i}.example', TYPES.A)
-        assert [server.names for server in servers] == [[f'n{i}.example', f'n{i + 3}.example'] for i in range(3)]
+    async def test_rotate_begins_with_another_nameserver_each_time(self, listed):
+        *servers, resolve = listed(four, four, four, options='rotate')
+        await ask_in_turn(resolve, 6)
+        assert [' '.join(server.names) for server in servers] == ['n0.example n3.example', 'n1.example n4.example', 'n2.example n5.example']
 
-    @cases('qtype, found', {'A': (TYPES.A, '192.0.2.1'), 'both': (BOTH, '192.0.2.1'), 'AAAA first': (BOTH[::-1], '192.0.2.1')})
-    async def test_no_aaaa_asks_for_a_alone(self, nameserver, qtype, found):
-        server = nameserver(zone({'www.example.com': by(A=alias('b.example'), AAAA=six), 'b.example': by(A=four, AAAA=six)}))
-        with system(server, options='no-aaaa') as resolve:
-            for _ in range(2):
-                assert texts(await resolve('www.example.com', qtype)) == [found]
+    @cases('qtype', {'A': TYPES.A, 'both': BOTH, 'AAAA first': BOTH[::-1]})
+    async def test_no_aaaa_asks_for_a_alone(self, listed, qtype):
+        known = {'www.example.com': by(A=alias('b.example'), AAAA=six), 'b.example': by(A=four, AAAA=six)}
+        server, resolve = listed(zone(known), options='no-aaaa')
+        for _ in range(2):
+            assert texts(await resolve('www.example.com', qtype)) == ['192.0.2.1']
         assert server.types == [1, 1]
 
     @cases('given, qtype, error, says', {
@@ -2029,30 +1887,25 @@ class TestResolvConf:
         'both, SERVFAIL': (servfail, BOTH, m.ResponseCodeError, 'www.example.com A, AAAA: 127.0.0.1:'),
         'both, silence': (silence, BOTH, m.ResolverTimeout, 'www.example.com A, AAAA: 127.0.0.1:'),
     })  # fmt: skip
-    async def test_error_with_no_aaaa_is_that_of_a(self, nameserver, given, qtype, error, says):
-        server = nameserver(given)
-        with system(server, options='no-aaaa') as resolve:
-            with pytest.raises(error, match='^' + re.escape(says)) as caught:
-                await resolve('www.example.com', qtype)
-        assert type(caught.value) is error
-        assert set(server.types) <= {1}
+    async def test_error_with_no_aaaa_is_that_of_a(self, listed, given, qtype, error, says):
+        server, resolve = listed(given, options='no-aaaa')
+        found = await error_of(resolve('www.example.com', qtype))
+        assert (type(found), str(found).startswith(says), set(server.types) <= {1}) == (error, True, True)
 
-    async def test_no_aaaa_does_not_concern_the_hosts_file(self, nameserver):
-        with system(nameserver(nxdomain), options='no-aaaa', hosts='2001:db8::1 db') as resolve:
-            for qtype in (TYPES.AAAA, BOTH):
-                assert texts(await resolve('db', qtype)) == ['2001:db8::1']
+    async def test_no_aaaa_does_not_concern_the_hosts_file(self, listed):
+        *_, resolve = listed(nxdomain, options='no-aaaa', hosts='2001:db8::1 db')
+        for qtype in (TYPES.AAAA, BOTH):
+            assert texts(await resolve('db', qtype)) == ['2001:db8::1']
 
-    async def test_search_goes_on_with_no_aaaa(self, nameserver):
-        server = nameserver(zone({'db.b.example': by(A=four, AAAA=six), 'db.a.example': by(A=nodata, AAAA=six)}))
-        with system(server, options='no-aaaa', search='a.example b.example') as resolve:
-            assert texts(await resolve('db', BOTH)) == ['192.0.2.1']
+    async def test_search_goes_on_with_no_aaaa(self, listed):
+        known = {'db.b.example': by(A=four, AAAA=six), 'db.a.example': by(A=nodata, AAAA=six)}
+        *_, resolve = listed(zone(known), options='no-aaaa', search='a.example b.example')
+        assert texts(await resolve('db', BOTH)) == ['192.0.2.1']
 
     @cases('transform, sent', {'mixing': (mix_case, 'www.example.com'), 'own function': (bytes.upper, 'WWW.EXAMPLE.COM')})
-    async def test_randomize_case_0_turns_off_the_mixing_alone(self, nameserver, transform, sent):
-        server = nameserver(a('192.0.2.1'))
-        with system(server, options='randomize-case:0'):
-            resolve, _ = Resolver(transform_fqdn=transform)
-            await resolve('www.example.com', TYPES.A)
+    async def test_randomize_case_0_turns_off_the_mixing_alone(self, listed, transform, sent):
+        server, resolve = listed(four, options='randomize-case:0', transform_fqdn=transform)
+        await resolve('www.example.com', TYPES.A)
         assert server.queries[0].name == sent
 
 
@@ -2063,9 +1916,9 @@ class TestHosts:
         'plain': ('192.0.2.1 www.example.com', 'www.example.com', '192.0.2.1'),
         'capitals': ('192.0.2.1 WWW.example.com', 'www.EXAMPLE.com', '192.0.2.1'),
         'third name of a line': ('192.0.2.1 a b\tc # d', 'c', '192.0.2.1'),
-        'name in a comment': ('192.0.2.1 a b # d', 'd', None),
+        'name in a comment': ('192.0.2.1 a b # d', 'd', ''),
         'comment without a space': ('192.0.2.1 a#b', 'a', '192.0.2.1'),
-        'line that is a comment': ('# 192.0.2.1 a', 'a', None),
+        'line that is a comment': ('# 192.0.2.1 a', 'a', ''),
         'several lines': ('192.0.2.1\ta\r\n\n192.0.2.2 b a\r\n\n2001:db8::1 a', 'a', '192.0.2.1 192.0.2.2'),
         'final dot': ('192.0.2.1 a.', 'a', '192.0.2.1'),
         'byte order mark': ('\ufeff192.0.2.1 a', 'a', '192.0.2.1'),
@@ -2074,27 +1927,20 @@ class TestHosts:
         'the same three times': ('192.0.2.1 a a\n192.0.2.1 a', 'a', '192.0.2.1'),
         'address with a final dot': ('192.0.2.9. a\n192.0.2.1 a', 'a', '192.0.2.1'),
         'umlaut': ('192.0.2.1 bücher.example', 'xn--bcher-kva.example', '192.0.2.1'),
-        'other family': ('2001:db8::1 a', 'a', None),
+        'other family': ('2001:db8::1 a', 'a', ''),
     })  # fmt: skip
     async def test_lines_are_parsed_and_come_before_the_nameservers(self, nameserver, text, name, expected):
         server = nameserver(nxdomain)
         with files(hosts=text):
             resolve, _ = Resolver(get_nameservers=rounds(server))
-            if expected is None:
-                with pytest.raises(m.NameDoesNotExist):
-                    await resolve(name, TYPES.A)
-            else:
-                addresses = await resolve(name, TYPES.A)
-                assert texts(addresses) == expected.split()
-                assert {address.expires_at for address in addresses} == {now()}
-                assert server.queries == []
+            assert await result_of(resolve(name, TYPES.A)) == (expected.split() or m.NameDoesNotExist)
+        assert bool(server.queries) is not bool(expected)
 
-    async def test_other_family_is_found_with_its_scope_id(self, nameserver):
-        with files(hosts='192.0.2.1 a\nfe80::1%lo a\n2001:db8::1 a'):
-            resolve, _ = Resolver(get_nameservers=rounds(nameserver(nodata)))
-            assert texts(await resolve('a', TYPES.AAAA)) == ['fe80::1%lo', '2001:db8::1']
-            with pytest.raises(m.NoRecords):
-                await resolve('a', TYPES.TXT)
+    async def test_other_family_is_found_with_its_scope_id_and_expires_at_once(self, listed):
+        *_, resolve = listed(nodata, hosts='192.0.2.1 a\nfe80::1%lo a\n2001:db8::1 a')
+        addresses = await resolve('a', TYPES.AAAA)
+        assert [(str(address), address.expires_at) for address in addresses] == [('fe80::1%lo', 1000), ('2001:db8::1', 1000)]
+        assert await result_of(resolve('a', TYPES.TXT)) is m.NoRecords
 
     @cases('hosts, four, six, both', {  # as glibc 2.36 has them
         'mapped': ('::ffff:10.0.0.15 db', '10.0.0.15', '::ffff:a00:f', '::ffff:a00:f'),
@@ -2108,13 +1954,12 @@ class TestHosts:
         with files(hosts=hosts):
             resolve, _ = Resolver(get_nameservers=Sets())
             for qtype, expected in ((TYPES.A, four), (TYPES.AAAA, six), (BOTH, both)):
-                assert [*await resolve('db', qtype)] == [*map(ipaddress.ip_address, expected.split())]
+                assert [*await resolve('db', qtype)] == [ipaddress.ip_address(text) for text in expected.split()]
 
-    async def test_name_as_given_is_found_before_anything_is_sent(self, nameserver):
-        server = nameserver(zone({'db.a.example': '192.0.2.1'}))
-        with system(server, search='a.example', hosts='192.0.2.7 db\n192.0.2.8 web.a.example') as resolve:
-            assert texts(await resolve('db', TYPES.A)) == ['192.0.2.7']
-            assert texts(await resolve('web', TYPES.A)) == ['192.0.2.8']
+    async def test_name_as_given_is_found_before_anything_is_sent(self, listed):
+        server, resolve = listed(four, search='a.example', hosts='192.0.2.7 db\n192.0.2.8 web.a.example')
+        assert texts(await resolve('db', TYPES.A)) == ['192.0.2.7']
+        assert texts(await resolve('web', TYPES.A)) == ['192.0.2.8']
         assert server.queries == []
 
     async def test_special_name_is_found_first(self, clock):
@@ -2122,6 +1967,12 @@ class TestHosts:
             resolve, _ = Resolver(get_nameservers=Sets())
             assert texts(await resolve('localhost', TYPES.A)) == texts(await resolve('x.onion', TYPES.A)) == ['192.0.2.1']
             assert texts(await resolve('localhost', TYPES.AAAA)) == ['::1']
+
+
+def silent_to(*names, **replies):
+    """Replies by the label before example: none to some, and an address to those that are not given."""
+    given = dict.fromkeys(names, silence) | replies
+    return zone({f'{name}.example': reply for name, reply in given.items()}, otherwise=four)
 
 
 async def make_fail(resolve):
@@ -2132,6 +1983,53 @@ async def make_fail(resolve):
 
 class TestFailingNameservers:
     """A nameserver of resolv.conf is failing when it was silent to two names, for at least one timeout in all."""
+
+    # Names of the domain example, looked up one after another, and seconds between them; which of them each nameserver is asked for.
+    @cases('replies, steps, asked, ends_at, said', {
+        'silent to two names': (
+            [(silence, silence, silence, four), four], 'n0 n1 n2 29.9 n3 0.2 n4 n5 31 n6 n7',
+            ['n0 n1 n4 n6 n7', 'n0 n1 n2 n3 n4 n5'], 1062.6, 'fails back',
+        ),
+        'back, with SERVFAIL': ([(silence, silence, servfail), four], 'n0 n1 31 n2 n3', ['n0 n1 n2 n3', 'n0 n1 n2 n3'], 1032, 'fails back'),
+        'back, with FORMERR': ([(silence, silence, formerr), four], 'n0 n1 31 n2 n3', ['n0 n1 n2 n3', 'n0 n1 n2 n3'], 1032, 'fails back'),
+        'back, but lame': ([(silence, silence, lame), four], 'n0 n1 31 n2 n3', ['n0 n1 n2 n3', 'n0 n1 n2 n3'], 1032, 'fails back'),
+        'SERVFAIL to all': ([servfail, four], 'n0 n1 n2', ['n0 n1 n2', 'n0 n1 n2'], 1000, ''),
+        'REFUSED to all': ([refused, four], 'n0 n1 n2', ['n0 n1 n2', 'n0 n1 n2'], 1000, ''),
+        'FORMERR to all': ([formerr, four], 'n0 n1 n2', ['n0 n1 n2', 'n0 n1 n2'], 1000, ''),
+        'NOTIMP to all': ([notimp, four], 'n0 n1 n2', ['n0 n1 n2', 'n0 n1 n2'], 1000, ''),
+        'lame to all': ([lame, four], 'n0 n1 n2', ['n0 n1 n2', 'n0 n1 n2'], 1000, ''),
+        'late answers': ([after(0.6, four), after(0.2, four)], 'n0 n1 n2', ['n0 n1 n2', 'n0 n1 n2'], 1001.8, ''),
+        'late errors': ([after(0.6, servfail), after(0.2, four)], 'n0 n1 n2', ['n0 n1 n2', 'n0 n1 n2'], 1002.1, ''),
+        'silent to one name': (
+            [silent_to('dead'), nxdomain], 'dead 11 dead 11 dead 11 n0', ['dead dead dead n0', 'dead dead dead'], 1034.5, '',
+        ),
+        'silent to both types of one name': (
+            [silent_to('dead'), nxdomain], 'dead:both 11 dead:both 11 n0', ['dead dead dead dead n0', 'dead dead dead dead'], 1023, '',
+        ),
+        'all are silent to one name': (
+            [silent_to('dead'), silence], 'dead n0', ['dead dead dead dead dead n0', 'dead dead dead dead dead'], 1005, '',
+        ),
+        'an answer between two silences': ([silent_to('n0', 'n1', x=four), four], 'n0 x n1 n2', ['n0 x n1 n2', 'n0 n1'], 1001, ''),
+        'NXDOMAIN between two silences': ([silent_to('n0', 'n1', x=nxdomain), four], 'n0 x n1 n2', ['n0 x n1 n2', 'n0 n1'], 1001, ''),
+        'SERVFAIL between two silences': ([silent_to('n0', 'n1', x=servfail), four], 'n0 x n1 n2', ['n0 x n1 n2', 'n0 x n1'], 1001, ''),
+        'REFUSED between two silences': ([silent_to('n0', 'n1', x=refused), four], 'n0 x n1 n2', ['n0 x n1 n2', 'n0 x n1'], 1001, ''),
+        'lame between two silences': ([silent_to('n0', 'n1', x=lame), four], 'n0 x n1 n2', ['n0 x n1 n2', 'n0 x n1'], 1001, ''),
+        'denials, cached until one fails': ([silence, nxdomain], 'n0 n1 n0 n1', ['n0 n1', 'n0 n1 n1'], 1001, 'fails'),
+        'NXDOMAIN, cached when it is back': (
+            [(silence, silence, nxdomain), nxdomain], 'n0 n1 n2 n2 31 n3 n2 n2', ['n0 n1 n3 n2', 'n0 n1 n2 n2'], 1032, 'fails back',
+        ),
+        'NODATA, cached when it is back': (
+            [(silence, silence, nodata), nodata], 'n0 n1 n2 n2 31 n3 n2 n2', ['n0 n1 n3 n2', 'n0 n1 n2 n2'], 1032, 'fails back',
+        ),
+    })  # fmt: skip
+    async def test_nameserver_is_asked_last_while_it_fails(self, listed, caplog, replies, steps, asked, ends_at, said):
+        *servers, resolve = listed(*replies)
+        for step in steps.split():
+            name, _, both = step.partition(':')
+            await (asyncio.sleep(float(step)) if step[0].isdigit() else result_of(resolve(f'{name}.example', BOTH if both else TYPES.A)))
+        assert [' '.join(name.removesuffix('.example') for name in server.names) for server in servers] == asked
+        assert (now(), [record.levelname for record in caplog.records]) == (pytest.approx(ends_at), ['WARNING'] * len(said.split()))
+        assert ['is back' in message for message in caplog.messages] == [each == 'back' for each in said.split()]
 
     async def test_silence_to_a_name_counts_though_another_query_of_its_type_is_answered(self, nameserver, caplog):
         replies = (silence, four, silence), (silence,), (four,)
@@ -2147,156 +2045,85 @@ class TestFailingNameservers:
         assert [message.split()[1] for message in caplog.messages] == [two.text]
 
     def test_failing_nameserver_is_asked_last_until_one_query_probes_it(self):
-        one, two = m.to_nameserver('192.0.2.1', 53), m.to_nameserver('192.0.2.2', 53)
-        failing = m.FailingNameservers()
-        assert failing.choose([one, two], 0) == one
-        assert not failing.waited(one, b'a', 9, 9.5, 0.5)
-        assert failing.waited(one, b'b', 9.5, 10, 0.5)
-        assert not failing.waited(one, b'c', 10, 11, 0.5)  # it fails already
+        one, two, failing = m.to_nameserver('192.0.2.1', 53), m.to_nameserver('192.0.2.2', 53), m.FailingNameservers()
+        assert [failing.waited(one, name, 9, 10, 0.5) for name in (b'a', b'b', b'c')] == [False, True, False]  # then it fails already
         assert failing.choose([one, two], 39.9) == two
         assert failing.choose([one, two], 40) == one  # tried again
         assert failing.choose([one, two], 40) == two  # but by one
         assert failing.choose([two, one], 71) == two  # not by one that asks another first
         assert failing.choose([one, two], 71) == one
-        assert not failing.waited(two, b'a', 71, 72, 0.5)
-        assert failing.waited(two, b'b', 72, 73, 0.5)
+        assert [failing.waited(two, name, 72, 73, 0.5) for name in (b'a', b'b')] == [False, True]
         assert (failing.choose([one, two], 73), failing.choose([two, one], 73)) == (one, two)  # all fail: in their order
-        assert failing.choose([one], 99) == one
         assert failing.retry_at == {one: 101, two: 103}
-        assert (failing.replied(one), failing.replied(one)) == (True, False)
-        assert failing.choose([two, one], 73) == one
-        assert failing.replies == {one: 2}
 
-    @cases('waits, is_failing', {  # of 2 s in all
-        'one after another': ([(0, 1), (2, 3)], True),
-        'less': ([(0, 1), (2, 2.9)], False),
-        'at the same time': ([(0, 1.9), (0, 1.9)], False),
-        'one within the other': ([(0, 1.9), (0.5, 1)], False),
-        'one within the other, told first': ([(0.5, 1), (0, 2)], True),
-        'that overlap': ([(0, 1.4), (1, 2)], True),
-        'that overlap less': ([(0, 1.4), (1, 1.9)], False),
-        'two at a time, and again later': ([(0, 0.7), (0, 0.7), (5, 5.7), (5, 5.7)], True),
-        'three, to one name': ([(0, 1), (2, 3), (4, 5)], False),
+    @cases('names, waits, is_failing', {  # of 2 s in all
+        'one after another': ('ab', [(0, 1), (2, 3)], True),
+        'less': ('ab', [(0, 1), (2, 2.9)], False),
+        'at the same time': ('ab', [(0, 1.9), (0, 1.9)], False),
+        'one within the other': ('ab', [(0, 1.9), (0.5, 1)], False),
+        'one within the other, told first': ('ab', [(0.5, 1), (0, 2)], True),
+        'that overlap': ('ab', [(0, 1.4), (1, 2)], True),
+        'that overlap less': ('ab', [(0, 1.4), (1, 1.9)], False),
+        'two at a time, and again later': ('abcd', [(0, 0.7), (0, 0.7), (5, 5.7), (5, 5.7)], True),
+        'three, to one name': ('aaa', [(0, 1), (2, 3), (4, 5)], False),
+        'three, the last to the first name': ('aba', [(0, 0.5), (1, 1.5), (2, 3)], True),
     })  # fmt: skip
-    def test_waits_for_a_nameserver_count_up_to_the_time_since_the_first(self, waits, is_failing):
+    def test_waits_for_a_nameserver_count_up_to_the_time_since_the_first(self, names, waits, is_failing):
         nameserver, failing = m.to_nameserver('192.0.2.1', 53), m.FailingNameservers()
-        for i, (since, until) in enumerate(waits):
-            failing.waited(nameserver, b'same' if len(waits) == 3 else f'n{i}'.encode(), since, until, 2)
+        for name, (since, until) in zip(names, waits, strict=True):
+            failing.waited(nameserver, name.encode(), since, until, 2)
         assert (nameserver in failing.retry_at) is is_failing
 
-    async def test_look_up_cancelled_while_it_waited_for_its_turn_is_no_probe(self, nameserver):
-        known = {'failing0.example': silence, 'failing1.example': silence}
-        one, two = nameserver(zone(known, otherwise=a('192.0.2.1'))), nameserver(after(0.4, a('192.0.2.2')), address='127.0.0.2')
-        with system(one, two):
-            resolve, _ = Resolver(max_sockets=1)
-            await make_fail(resolve)
-            await asyncio.sleep(29.5)  # in 0.1 s it is tried again
-            busy, gone = start(*(resolve(name, TYPES.A) for name in ('busy.example', 'gone.example')))
-            await asyncio.sleep(0.3)
-            await end(gone)
-            assert texts(await resolve('new.example', TYPES.A)) == ['192.0.2.1']
-            assert texts(await busy) == ['192.0.2.2']
+    async def test_look_up_cancelled_while_it_waited_for_its_turn_is_no_probe(self, listed):
+        *_, resolve = listed(silent_to('failing0', 'failing1'), after(0.4, a('192.0.2.2')), max_sockets=1)
+        await make_fail(resolve)
+        await asyncio.sleep(29.5)  # in 0.1 s it is tried again
+        busy, gone = start(*(resolve(name, TYPES.A) for name in ('busy.example', 'gone.example')))
+        await asyncio.sleep(0.3)
+        await end(gone)
+        assert texts(await resolve('new.example', TYPES.A)) == ['192.0.2.1']
+        assert texts(await busy) == ['192.0.2.2']
 
-    async def test_several_retries_are_made_by_one_query_each(self, nameserver):
-        one, two, good = (nameserver(reply, address=f'127.0.0.{i}') for i, reply in ((1, silence), (2, silence), (3, a('192.0.2.1'))))
-        with system(one, two, good) as resolve:
-            await make_fail(resolve)  # each of the two is waited for twice, for 2 s in all
-            await asyncio.sleep(31)
-            await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(50)))
+    async def test_several_retries_are_made_by_one_query_each(self, listed):
+        one, two, _, resolve = listed(silence, silence, four)
+        await make_fail(resolve)  # each of the two is waited for twice, for 2 s in all
+        await asyncio.sleep(31)
+        assert await results_of(resolve, 50) == [['192.0.2.1']] * 50
         assert (one.names[2:], two.names[2:], now()) == (['n0.example'], ['n1.example'], 1033.5)
 
-    async def test_waiting_look_ups_ask_by_what_is_known_at_their_turn(self, nameserver):
-        one, two = nameserver(silence), nameserver(a('192.0.2.1'), address='127.0.0.2')
-        with system(one, two):
-            resolve, _ = Resolver(max_sockets=10)
-            await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(500)))
+    async def test_waiting_look_ups_ask_by_what_is_known_at_their_turn(self, listed):
+        one, _, resolve = listed(silence, four, max_sockets=10)
+        assert await results_of(resolve, 500) == [['192.0.2.1']] * 500
         assert (now(), len(one.queries)) == (1000.5, 10)
 
     async def test_nameserver_whose_socket_cannot_be_connected_is_not_remembered(self, nameserver, caplog):
-        good = nameserver(a('192.0.2.1'))
-        with files(hosts='', resolv_conf='nameserver fe80::1%nowhere\nnameserver 127.0.0.1'), redirected(lambda ip, port: (ip, good.at[1])):
-            resolve, _ = Resolver()
-            for i in range(2):
-                await resolve(f'n{i}.example', TYPES.A)
+        with files(hosts='', resolv_conf='nameserver fe80::1%nowhere\nnameserver 127.0.0.1'), at_their_ports(nameserver(four)):
+            await ask_in_turn(Resolver()[0], 2)
         assert (now(), caplog.messages) == (1000, [])
-
-    @pytest.mark.parametrize('error', [servfail, formerr, lame])
-    async def test_nameserver_back_with_an_error_reply_is_back(self, nameserver, error):
-        one, two = nameserver(silence, silence, error), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        with system(one, two) as resolve:
-            await make_fail(resolve)
-            for pause, name in ((0, 'other'), (31, 'n0'), (0, 'n1')):
-                await asyncio.sleep(pause)
-                await resolve(f'{name}.example', TYPES.A)
-        assert one.names[2:] == ['n0.example', 'n1.example']
-
-    @pytest.mark.parametrize('error', [servfail, refused, formerr, notimp, lame])
-    async def test_nameserver_with_error_replies_is_asked_first_each_time(self, nameserver, caplog, error):
-        one, two = nameserver(error), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        with system(one, two) as resolve:
-            for i in range(4):
-                await resolve(f'n{i}.example', TYPES.A)
-        assert (one.names, caplog.messages) == ([f'n{i}.example' for i in range(4)], [])
 
     @cases('name, known', {
         'alias': ('www.example', {'www.example': alias('b.example'), 'b.example': '192.0.2.2'}),
         'candidate of the search list': ('www', {'www.example': '192.0.2.2'}),
     })  # fmt: skip
-    async def test_silence_to_an_alias_or_candidate_is_that_to_the_name_given(self, nameserver, caplog, name, known):
-        one, two = nameserver(silence), nameserver(zone(known, otherwise=nxdomain), address='127.0.0.2')
-        with system(one, two, search='test example') as resolve:
-            assert texts(await resolve(name, TYPES.A)) == ['192.0.2.2']
-            assert (now(), len(one.queries), caplog.messages) == (1001, 2, [])
-            await asyncio.gather(resolve('other.example', TYPES.TXT), return_exceptions=True)  # a second name
+    async def test_silence_to_an_alias_or_candidate_is_that_to_the_name_given(self, listed, caplog, name, known):
+        one, _, resolve = listed(silence, zone(known), search='test example')
+        assert texts(await resolve(name, TYPES.A)) == ['192.0.2.2']
+        assert (now(), len(one.queries), caplog.messages) == (1001, 2, [])
+        assert await result_of(resolve('other.example', TYPES.TXT)) is m.NameDoesNotExist  # a second name
         assert len(caplog.messages) == 1
-
-    async def test_what_is_cached_of_the_other_type_stays_so_where_nothing_can_be_sent(self, nameserver):
-        server = nameserver(by(A=four, AAAA=nxdomain), address='127.0.0.2')
-        with files(resolv_conf='nameserver 255.255.255.255\nnameserver 127.0.0.2'):
-            with redirected(lambda ip, port: server.at if ip == '127.0.0.2' else (ip, port)):
-                resolve, _ = Resolver()
-                await resolve('www.example.com', TYPES.A)
-                with pytest.raises(m.NameDoesNotExist):
-                    await resolve('www.example.com', TYPES.AAAA)
-                await resolve('www.example.com', TYPES.A)
-        assert server.types == [1, 28]
-
-    async def test_nameserver_that_refuses_other_names_stays_the_first(self, nameserver):
-        inside = nameserver(zone({'db.inside': '10.0.0.1'}, otherwise=refused))
-        outside = nameserver(zone({'www.example.com': '192.0.2.1'}), address='127.0.0.2')
-        with system(inside, outside) as resolve:
-            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-            assert texts(await resolve('db.inside', TYPES.A)) == ['10.0.0.1']
 
     @pytest.mark.parametrize('given', [servfail, refused, formerr, notimp, lame, truncated_and_empty])
     @pytest.mark.parametrize('count', [1, 2])
-    async def test_nameserver_with_error_replies_is_asked_twice(self, nameserver, given, count):
-        servers = [nameserver(given, address=f'127.0.0.{i + 1}') for i in range(count)]
-        with system(*servers) as resolve:
-            with pytest.raises(m.ResolverError, match='does not fit' if given is truncated_and_empty else r'\(2 times\)'):
-                await resolve('www.example.com', TYPES.A)
+    async def test_nameserver_with_error_replies_is_asked_twice(self, listed, given, count):
+        *servers, resolve = listed(*[given] * count)
+        with pytest.raises(m.ResolverError, match='does not fit' if given is truncated_and_empty else r'\(2 times\)'):
+            await resolve('www.example.com', TYPES.A)
         assert [len(server.queries) for server in servers] == [2] * count
 
-    async def test_silent_nameserver_is_asked_until_its_second_error_reply(self, nameserver):
-        server = nameserver(silence, servfail, silence, a('192.0.2.1'))
-        with system(server) as resolve:
-            assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    async def test_silent_nameserver_is_asked_until_its_second_error_reply(self, listed):
+        server, resolve = listed((silence, servfail, silence, four))
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert len(server.queries) == 4
-
-    async def test_nameserver_silent_to_two_names_comes_last_for_30_seconds(self, nameserver, caplog):
-        one, two = nameserver(silence), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        waited = []
-        with system(one, two) as resolve:
-            for i, pause in enumerate((0, 0, 0, 29.9, 0.2, 0, 31, 0)):
-                await asyncio.sleep(pause)
-                if i == 6:
-                    one.replies = [a('192.0.2.1')]
-                started = now()
-                await resolve(f'n{i}.example', TYPES.A)
-                waited.append(round(now() - started, 6))
-        assert waited == [0.5, 0.5, 0, 0, 0.5, 0, 0, 0]
-        assert one.names == [f'n{i}.example' for i in (0, 1, 4, 6, 7)]
-        assert [record.levelname for record in caplog.records] == ['WARNING', 'WARNING']  # that it fails, and that it is back
 
     @cases('options, every, patience, failed', {
         '0.4 s of 0.5': ('', 0.06, 0.4, 9),  # found out at 0.52 s, when the third leaves
@@ -2304,165 +2131,87 @@ class TestFailingNameservers:
         '0.4 s of 0.5, one at a time': ('', 1, 0.4, 2),  # at 1.4 s
         '0.1 s of 0.5, one at a time': ('', 1, 0.11, 5),  # at 4.11 s
     })  # fmt: skip
-    async def test_callers_who_give_up_early_find_a_dead_nameserver_out(self, nameserver, options, every, patience, failed):
-        dead, good = nameserver(silence), nameserver(after(0.1, a('192.0.2.2')), address='127.0.0.2')
-        with system(dead, good, options=options) as resolve:
-            assert await failed_callers(resolve, 20, every, patience) == list(range(failed))
+    async def test_callers_who_give_up_early_find_a_dead_nameserver_out(self, listed, options, every, patience, failed):
+        *_, resolve = listed(silence, after(0.1, four), options=options)
+        assert await failed_callers(resolve, 20, every, patience) == list(range(failed))
 
-    async def test_waits_at_the_same_time_are_no_longer_than_one(self, nameserver):
-        one, two = nameserver(silence), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        with system(one, two) as resolve:
-            for i, count in enumerate((4, 1, 1)):  # 0.2 s each time, so that it is 0.6 s at the end
-                await asyncio.gather(*(within(0.2, resolve(f'n{i}-{j}.example', TYPES.A)) for j in range(count)))
-                assert len(one.queries) == 4 + i
-            await resolve('last.example', TYPES.A)
-        assert (now(), len(one.queries)) == (pytest.approx(1000.6), 6)
-
-    async def test_retry_that_is_cancelled_leaves_the_nameserver_last(self, nameserver):
-        one, two = nameserver(silence), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        with system(one, two) as resolve:
-            await make_fail(resolve)
-            await asyncio.sleep(31)
-            assert await failed_callers(resolve, count=10, every=0.1, patience=0.4) == [0]
+    async def test_retry_that_is_cancelled_leaves_the_nameserver_last(self, listed):
+        one, _, resolve = listed(silence, four)
+        await make_fail(resolve)
+        await asyncio.sleep(31)
+        assert await failed_callers(resolve, count=10, every=0.1, patience=0.4) == [0]
         assert one.names[2:] == ['n0.example']
 
-    @cases('code', {
-        'refused': errno.ECONNREFUSED, 'no network': errno.ENETUNREACH, 'no host': errno.EHOSTUNREACH,
-        'no space for what is watched': errno.ENOSPC, 'no memory': errno.ENOMEM,
-    })  # fmt: skip
-    async def test_nameserver_that_cannot_be_reached_is_not_remembered(self, nameserver, fake_sockets, caplog, code):
-        inside, outside = nameserver(a('10.0.0.1')), nameserver(nxdomain, address='127.0.0.2')
+    @cases('code', {'refused': errno.ECONNREFUSED, 'no network': errno.ENETUNREACH, 'no memory': errno.ENOMEM})
+    async def test_nameserver_that_cannot_be_reached_is_not_remembered(self, listed, fake_sockets, caplog, code):
         fails = True
         fake_sockets(sending=raises(code, lambda sock: fails and sock.getpeername()[0] == '127.0.0.1'))
-        with system(inside, outside) as resolve:
-            for i in range(3):
-                with pytest.raises(m.NameDoesNotExist):
-                    await resolve(f'n{i}.example', TYPES.A)
-            fails = False
-            assert texts(await resolve('db.inside', TYPES.A)) == ['10.0.0.1']
+        *_, resolve = listed(a('10.0.0.1'), nxdomain)
+        assert [await result_of(resolve(f'n{i}.example', TYPES.A)) for i in range(3)] == [m.NameDoesNotExist] * 3
+        fails = False
+        assert texts(await resolve('db.inside', TYPES.A)) == ['10.0.0.1']
         assert (now(), caplog.messages) == (1000, [])
 
-    async def test_closed_port_is_asked_first_each_time(self, nameserver, fake_sockets, caplog):
-        asked, closed, good = [], nameserver(), nameserver(a('192.0.2.2'), address='127.0.0.2')
+    async def test_closed_port_is_asked_first_each_time(self, listed, fake_sockets, caplog):
+        asked = []
         fake_sockets(sending=lambda sock: asked.append(sock.getpeername()))
-        with system(closed, good) as resolve:
-            for i in range(4):
-                await resolve(f'n{i}.example', TYPES.A)
+        closed, good, resolve = listed((), four)
+        await ask_in_turn(resolve, 4)
         assert (asked, now(), caplog.messages) == ([closed.at, good.at] * 4, 1000, [])
 
-    @cases('qtype', {'one type': TYPES.A, 'both types': BOTH})
-    @cases('times', {'once': 1, 'three times': 3})
-    async def test_silence_to_one_name_changes_no_order(self, nameserver, caplog, times, qtype):
-        inside = nameserver(zone({'dead.inside': silence}, otherwise=a('10.0.0.1')))
-        outside = nameserver(nxdomain, address='127.0.0.2')
-        with system(inside, outside) as resolve:
-            for _ in range(times):
-                with pytest.raises(m.NameDoesNotExist):
-                    await resolve('dead.inside', qtype)
-                await asyncio.sleep(11)  # until the denial has expired
-            assert texts(await resolve('db.inside', TYPES.A)) == ['10.0.0.1']
-        assert caplog.messages == []
+    async def test_names_asked_before_the_last_reply_do_not_count(self, listed):
+        *_, resolve = listed(zone({'n0.example': silence, 'n1.example': silence}, otherwise=a('192.0.2.1')), a('192.0.2.2'))
+        tasks = start(resolve('n0.example', TYPES.A), resolve('n1.example', TYPES.A))
+        await asyncio.sleep(0.4)
+        assert texts(await resolve('www.example', TYPES.A)) == ['192.0.2.1']
+        assert [texts(found) for found in await asyncio.gather(*tasks)] == [['192.0.2.2']] * 2
+        assert texts(await resolve('n2.example', TYPES.A)) == ['192.0.2.1']
 
-    async def test_silence_of_all_nameservers_to_one_name_changes_no_order(self, nameserver, caplog):
-        one, two = nameserver(zone({'dead.example': silence}, otherwise=four)), nameserver(silence, address='127.0.0.2')
-        with system(one, two) as resolve:
-            with pytest.raises(m.ResolverTimeout):
-                await resolve('dead.example', TYPES.A)
-            assert texts(await resolve('www.example', TYPES.A)) == ['192.0.2.1']
-        assert (now(), len(one.queries), len(two.queries), caplog.messages) == (1005, 6, 5, [])
+    async def test_query_that_is_not_sent_in_its_set_is_no_wait(self, listed, fake_sockets):
+        fake_sockets(receiving=raises(errno.EHOSTUNREACH, lambda data: data == b'unreachable'))
+        at_the_deadline = after(0.5 - 1e-10, lambda _: b'unreachable')  # the other type would be asked when this is read
+        one, _, resolve = listed((at_the_deadline, silence), by(A=four, AAAA=six), max_sockets=1)
+        assert await result_of(resolve('both.example', BOTH)) == ['192.0.2.1', '2001:db8::1']
+        await ask_in_turn(resolve, 3)
+        assert one.names == ['both.example', 'n0.example', 'n1.example']
 
-    @cases('given', {
-        'an answer': a('192.0.2.1'), 'NXDOMAIN': nxdomain, 'SERVFAIL': servfail, 'REFUSED': refused, 'lame': lame,
+    async def test_silence_to_an_edns_query_is_no_fault_of_a_nameserver(self, listed, caplog):  # which may not pass on the way
+        *_, resolve = listed((truncated_and_empty, truncated_and_empty, silence), four)
+        assert await results_of(resolve, 2) == [['192.0.2.1']] * 2
+        assert (now(), caplog.messages) == (1000.5, [])
+
+    @cases('ttl, qtypes', {
+        'both families at once': (20, [BOTH]), 'both, and A is not cached': (0, [BOTH]),
+        'A is cached': (20, [TYPES.A, BOTH]), 'A is cached, AAAA alone': (20, [TYPES.A, TYPES.AAAA]),
     })  # fmt: skip
-    async def test_any_reply_ends_what_is_held_against_a_nameserver(self, nameserver, caplog, given):
-        known = {'n0.example': silence, 'n1.example': silence, 'x.example': given}
-        one = nameserver(zone(known, otherwise=a('192.0.2.1')))
-        two = nameserver(after(0.3, a('192.0.2.2')), address='127.0.0.2')
-        with system(one, two) as resolve:
-            for name in ('n0.example', 'x.example', 'n1.example'):
-                with contextlib.suppress(m.DoesNotExist):
-                    await resolve(name, TYPES.A)
-            assert texts(await resolve('n2.example', TYPES.A)) == ['192.0.2.1']
+    async def test_silence_to_one_type_beside_an_answer_is_no_fault_of_a_nameserver(self, listed, caplog, ttl, qtypes):
+        *_, resolve = listed(by(A=a('192.0.2.1', ttl=ttl), AAAA=silence), by(A=a('192.0.2.2'), AAAA=silence))
+        for qtype in qtypes:
+            for i in range(3):
+                await result_of(resolve(f'n{i}.example', qtype))
+        assert texts(await resolve('last.example', TYPES.A)) == ['192.0.2.1']
         assert caplog.messages == []
-
-    @cases('given, expected', {'answers': (a('192.0.2.1'), '192.0.2.1'), 'errors': (servfail, '192.0.2.2')})
-    async def test_slow_nameserver_whose_late_replies_come_is_not_failing(self, nameserver, given, expected):
-        one, two = nameserver(after(0.6, given)), nameserver(after(0.2, a('192.0.2.2')), address='127.0.0.2')
-        with system(one, two) as resolve:
-            for i in range(4):
-                assert texts(await resolve(f'n{i}.example', TYPES.A)) == [expected]
-        assert one.names == [f'n{i}.example' for i in range(4)]
-
-    async def test_names_asked_before_the_last_reply_do_not_count(self, nameserver):
-        known = {'n0.example': silence, 'n1.example': silence}
-        one, two = nameserver(zone(known, otherwise=a('192.0.2.1'))), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        with system(one, two) as resolve:
-            tasks = start(*(resolve(name, TYPES.A) for name in known))
-            await asyncio.sleep(0.4)
-            assert texts(await resolve('www.example', TYPES.A)) == ['192.0.2.1']
-            assert [texts(found) for found in await asyncio.gather(*tasks)] == [['192.0.2.2']] * 2
-            assert texts(await resolve('n2.example', TYPES.A)) == ['192.0.2.1']
-
-    @cases('first, then', {
-        'both families at once': (None, BOTH), 'A is cached': (TYPES.A, BOTH), 'A is cached, AAAA alone': (TYPES.A, TYPES.AAAA),
-    })  # fmt: skip
-    async def test_silence_to_one_type_beside_an_answer_is_no_fault_of_a_nameserver(self, nameserver, caplog, first, then):
-        one, two = nameserver(by(A=four, AAAA=silence)), nameserver(by(A=a('192.0.2.2'), AAAA=silence), address='127.0.0.2')
-        names = [f'n{i}.example' for i in range(3)]
-        with system(one, two) as resolve:
-            for name in names if first else ():
-                await resolve(name, first)
-            for name in names:
-                with contextlib.suppress(m.ResolverTimeout):
-                    await resolve(name, then)
-            assert texts(await resolve('last.example', TYPES.A)) == ['192.0.2.1']
-        assert caplog.messages == []
-
-    @pytest.mark.parametrize('negative', [nxdomain, nodata])
-    async def test_negative_answer_is_not_cached_while_a_nameserver_is_failing(self, nameserver, negative):
-        known = {'failing0.example': '192.0.2.2', 'failing1.example': '192.0.2.2'}
-        one, two = nameserver(silence), nameserver(zone(known, otherwise=negative), address='127.0.0.2')
-        with system(one, two) as resolve:
-            await make_fail(resolve)
-            one.replies = [negative]
-            for name, server, count in (('gone', two, 1), ('gone', two, 2), ('back', one, 1), ('gone', one, 1), ('gone', one, 1)):
-                await asyncio.sleep(31 if name == 'back' else 0)
-                with pytest.raises(m.DoesNotExist):
-                    await resolve(f'{name}.example', TYPES.A)
-                assert server.names.count(f'{name}.example') == count
-
-    async def test_negative_answer_is_cached_until_a_nameserver_is_failing(self, nameserver):
-        one, two = nameserver(silence), nameserver(nxdomain, address='127.0.0.2')
-        with system(one, two) as resolve:
-            for i in (0, 1, 0, 1):  # the first is failing when the second name is answered
-                with pytest.raises(m.NameDoesNotExist):
-                    await resolve(f'n{i}.example', TYPES.A)
-        assert two.names == ['n0.example', 'n1.example', 'n1.example']
 
     async def test_nameservers_of_a_hook_keep_their_order(self, nameserver, caplog):
         one, two = nameserver(silence), nameserver(nxdomain)
         resolve, _ = resolver_for(one, two)
         for i in (0, 1, 2, 0, 1, 2):  # and what they deny is cached
-            with pytest.raises(m.NameDoesNotExist):
-                await resolve(f'n{i}.example', TYPES.A)
+            assert await result_of(resolve(f'n{i}.example', TYPES.A)) is m.NameDoesNotExist
         assert (len(one.queries), len(two.queries), caplog.messages) == (3, 3, [])
 
-    @cases('conf, is_forgotten', {
-        'another nameserver more': ('nameserver 127.0.0.1\nnameserver 127.0.0.2\nnameserver 127.0.0.3', True),
-        'an option': ('nameserver 127.0.0.1\nnameserver 127.0.0.2\noptions rotate:no', False),
+    @cases('conf, ends_at', {
+        'another nameserver more': ('nameserver 127.0.0.1\nnameserver 127.0.0.2\nnameserver 127.0.0.3', 1002.5),
+        'an option': ('nameserver 127.0.0.1\nnameserver 127.0.0.2\noptions rotate:no', 1002),
     })  # fmt: skip
-    async def test_failure_is_forgotten_when_resolv_conf_names_others(self, nameserver, monkeypatch, tmp_path, conf, is_forgotten):
-        one, two = nameserver(silence), nameserver(a('192.0.2.2'), address='127.0.0.2')
-        path, ports = tmp_path / 'resolv.conf', {server.at[0]: server.at for server in (one, two)}
-        monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
-        path.write_text('nameserver 127.0.0.1\nnameserver 127.0.0.2')
-        with redirected(lambda ip, port: ports.get(ip, (ip, port))):
+    async def test_failure_is_forgotten_when_resolv_conf_names_others(self, nameserver, resolv_conf, conf, ends_at):
+        resolv_conf.write_text('nameserver 127.0.0.1\nnameserver 127.0.0.2')
+        with at_their_ports(nameserver(silence), nameserver(four, address='127.0.0.2')):
             resolve, _ = Resolver(no_host)
             await make_fail(resolve)
-            path.write_text(conf)
+            resolv_conf.write_text(conf)
             await asyncio.sleep(1)
             await resolve('www.example', TYPES.A)
-        assert now() == (1002.5 if is_forgotten else 1002)
+        assert now() == ends_at
 
     async def test_denials_are_cached_again_though_a_nameserver_was_not_needed_since_it_failed(self, nameserver):
         one, two = nameserver(silence), nameserver(silence, address='127.0.0.2')
@@ -2478,10 +2227,10 @@ class TestFailingNameservers:
 
     async def test_silence_to_what_was_asked_before_resolv_conf_changed_says_nothing(self, nameserver, monkeypatch, tmp_path, caplog):
         one, two = nameserver(silence), nameserver(four, address='127.0.0.2')
-        path, ports = tmp_path / 'resolv.conf', {server.at[0]: server.at for server in (one, two)}
+        path = tmp_path / 'resolv.conf'
         monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
         path.write_text('nameserver 127.0.0.1')
-        with redirected(lambda ip, port: ports[ip]):
+        with at_their_ports(one, two):
             resolve, _ = Resolver(no_host)
             await resolve('localhost', TYPES.A)
             await asyncio.sleep(0.9)
@@ -2496,86 +2245,79 @@ class TestFailingNameservers:
 class TestRecvfrom:
     """`recvfrom`, which existing code imports."""
 
+    @pytest.fixture
+    def pairs(self):
+        """Pairs of sockets, of which the first receives what the second sends."""
+        pairs = [udp_pair() for _ in range(3)]
+        yield pairs
+        for sock in itertools.chain(*pairs):
+            sock.close()
+
+    async def begun(self, receivers):
+        """A task in which `recvfrom` waits."""
+        (waiting,) = start(m.recvfrom(asyncio.get_running_loop(), receivers, 512))
+        await asyncio.sleep(0)
+        return waiting
+
     @in_each_loop
-    def test_first_datagram_is_returned_and_no_reader_is_left(self, loop_factory):
+    def test_first_datagram_is_returned_and_no_reader_is_left(self, pairs, loop_factory):
+        receivers, senders = zip(*pairs, strict=True)
+
         async def scenario():
             loop = asyncio.get_running_loop()
-            pairs = [udp_pair() for _ in range(3)]
-            receivers = [receiver for receiver, _ in pairs]
-            try:
-                waiting = asyncio.ensure_future(m.recvfrom(loop, receivers, 512))
-                await asyncio.sleep(0)
-                pairs[1][1].send(b'first')
-                assert await waiting == (b'first', pairs[1][1].getsockname())
-                waiting = asyncio.ensure_future(m.recvfrom(loop, receivers, 512))
-                await asyncio.sleep(0)
-                waiting.cancel()
-                with pytest.raises(asyncio.CancelledError):
-                    await waiting
-                assert not any(loop.remove_reader(receiver.fileno()) for receiver in receivers)
-                pairs[2][1].send(b'not lost')
-                assert (await m.recvfrom(loop, receivers, 3))[0] == b'not'
-                for _, sender in pairs[:2]:
-                    sender.send(b'at the same time')
-                for _ in range(2):
-                    assert (await m.recvfrom(loop, receivers, 512))[0] == b'at the same time'
-            finally:
-                for sock in itertools.chain(*pairs):
-                    sock.close()
+            waiting = await self.begun(receivers)
+            senders[1].send(b'first')
+            assert await waiting == (b'first', senders[1].getsockname())
+            (cancelled,) = await end(await self.begun(receivers))
+            assert isinstance(cancelled, asyncio.CancelledError)
+            assert not any(loop.remove_reader(receiver.fileno()) for receiver in receivers)
+            senders[2].send(b'not lost')
+            assert (await m.recvfrom(loop, receivers, 3))[0] == b'not'
+            for sender in senders[:2]:
+                sender.send(b'at the same time')
+            for _ in range(2):
+                assert (await m.recvfrom(loop, receivers, 512))[0] == b'at the same time'
 
         run(scenario(), loop_factory)
 
-    async def test_first_datagram_is_returned_whatever_the_order_of_the_sockets(self):
-        (one, to_one), (other, to_other) = pairs = [udp_pair(), udp_pair()]
-        waiting = asyncio.ensure_future(m.recvfrom(asyncio.get_running_loop(), iter([one, other]), 512))
-        await asyncio.sleep(0)
+    async def test_first_datagram_is_returned_whatever_the_order_of_the_sockets(self, pairs):
+        (one, to_one), (other, to_other), _ = pairs
+        waiting = await self.begun(iter([one, other]))
         to_other.send(b'first')
         to_one.send(b'second')
         assert (await waiting)[0] == b'first'
-        for sock in itertools.chain(*pairs):
-            sock.close()
 
-    async def test_datagram_that_comes_with_a_cancellation_is_not_lost(self):
-        loop = asyncio.get_running_loop()
-        receiver, sender = udp_pair()
-        with receiver, sender:
-            waiting = asyncio.ensure_future(m.recvfrom(loop, [receiver], 512))
-            await asyncio.sleep(0)
-            sender.send(b'one')
-            loop.call_soon(loop.call_soon, waiting.cancel)
-            with pytest.raises(asyncio.CancelledError):
-                await waiting
-            assert (await m.recvfrom(loop, [receiver], 512))[0] == b'one'
-
-    async def test_nothing_to_read_after_all_means_waiting_on(self):
-        receiver, sender = udp_pair()
+    async def test_datagram_that_comes_with_a_cancellation_is_not_lost(self, pairs):
+        (receiver, sender), loop = pairs[0], asyncio.get_running_loop()
+        waiting = await self.begun([receiver])
         sender.send(b'one')
-        with receiver, sender, unittest.mock.patch.object(socket.socket, 'recvfrom', side_effect=[BlockingIOError, (b'one', None)]) as read:
+        loop.call_soon(loop.call_soon, waiting.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert (await m.recvfrom(loop, [receiver], 512))[0] == b'one'
+
+    async def test_nothing_to_read_after_all_means_waiting_on(self, pairs):
+        receiver, sender = pairs[0]
+        sender.send(b'one')
+        with unittest.mock.patch.object(socket.socket, 'recvfrom', side_effect=[BlockingIOError, (b'one', None)]) as read:
             assert (await m.recvfrom(asyncio.get_running_loop(), [receiver], 512))[0] == b'one'
         assert read.call_count == 2  # first a wrong checksum, or another reader was quicker
 
-    async def test_closed_socket_leaves_no_reader_of_the_others(self):
-        loop = asyncio.get_running_loop()
-        pairs = [udp_pair(), udp_pair()]
-        closed, other = [receiver for receiver, _ in pairs]
-        waiting = asyncio.ensure_future(m.recvfrom(loop, [closed, other], 512))
-        await asyncio.sleep(0)
+    async def test_closed_socket_leaves_no_reader_of_the_others(self, pairs):
+        closed, other, _ = [receiver for receiver, _ in pairs]
+        waiting = await self.begun([closed, other])
         closed.close()
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert not loop.remove_reader(other.fileno())
-        for sock in itertools.chain(*pairs):
-            sock.close()
+        await end(waiting)
+        assert waiting.cancelled()
+        assert not asyncio.get_running_loop().remove_reader(other.fileno())
 
-    async def test_error_of_a_socket_is_raised(self):
-        receiver, sender = udp_pair()
+    async def test_error_of_a_socket_is_raised(self, pairs):
+        receiver, sender = pairs[0]
         receiver.close()
-        with sender:
-            sender.setblocking(False)
-            sender.send(b'x')
-            with pytest.raises(ConnectionRefusedError):
-                await m.recvfrom(asyncio.get_running_loop(), [sender], 512)
+        sender.setblocking(False)
+        sender.send(b'x')
+        with pytest.raises(ConnectionRefusedError):
+            await m.recvfrom(asyncio.get_running_loop(), [sender], 512)
 
 
 class WithoutReaders(asyncio.SelectorEventLoop):
@@ -2593,14 +2335,13 @@ class TestPoller:
     @in_each_loop
     def test_look_ups_leave_nothing_in_the_loop(self, monkeypatch, loop_factory, new_epoll):
         monkeypatch.setattr(m, 'new_epoll', new_epoll)
-
         gc.collect()
 
         async def scenario():
             descriptors = descriptors_now()
             server, silent = Scripted('127.0.0.1', [first_then(wrong_case, a('192.0.2.1'))]), Scripted('127.0.0.1', [silence])
             resolve = asking((0.1, silent.at), (0.1, server.at))
-            assert {len(found) for found in await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(20)))} == {1}
+            assert await results_of(resolve, 20) == [['192.0.2.1']] * 20
             server.close()
             silent.close()
             await asyncio.sleep(0.25)
@@ -2627,81 +2368,65 @@ class TestPoller:
             assert (len(readers_of(loop) - readers), len(timers_of(loop))) == (1, 1)
 
     async def test_late_deadline_is_not_put_off_by_the_next_look_up(self, clock, nameserver):
-        resolve = asking((0.5, nameserver(silence).at))
-        first = asyncio.ensure_future(resolve('first.example', TYPES.A))
-        await asyncio.sleep(0)
-        second = asyncio.ensure_future(resolve('second.example', TYPES.A))
-        await asyncio.sleep(0)
+        resolve, ended_at = asking((0.5, nameserver(silence).at)), []
+        tasks = []
+        for name in ('first.example', 'second.example'):
+            tasks += start(result_of(resolve(name, TYPES.A)))
+            tasks[-1].add_done_callback(lambda _: ended_at.append(now()))
+            await asyncio.sleep(0)
         clock.now += 0.6  # a long step: the second query is sent before the timer of the first is called
-        await asyncio.wait([first])
-        assert now() == 1000.6
-        await asyncio.wait([second])
-        assert now() == 1001.1
-        assert [type(look_up.exception()) for look_up in (first, second)] == [m.ResolverTimeout] * 2
+        assert await asyncio.gather(*tasks) == [m.ResolverTimeout] * 2
+        assert ended_at == [1000.6, 1001.1]
 
     async def test_timer_that_is_called_early_is_believed(self, nameserver, monkeypatch):
         loop = asyncio.get_running_loop()
         call_at = loop.call_at
         monkeypatch.setattr(loop, 'call_at', lambda when, *args, **options: call_at(now() + (when - now()) / 100, *args, **options))
-        with pytest.raises(m.ResolverTimeout):
-            await asking(*[(1, nameserver(silence).at)] * 5)('www.example.com', TYPES.A)
+        assert await result_of(asking(*[(1, nameserver(silence).at)] * 5)('www.example.com', TYPES.A)) is m.ResolverTimeout
         assert now() == pytest.approx(1000.05)
 
-    async def test_timer_is_set_once_for_each_deadline(self, nameserver, monkeypatch):
-        calls, expire = [], m.Poller.expire
-        monkeypatch.setattr(m.Poller, 'expire', lambda poller: (calls.append(now()), expire(poller)))
-        resolve = asking((0, nameserver(after(1, a('192.0.2.1'))).at), 2)
-        assert texts(await resolve('db.example', TYPES.A)) == ['192.0.2.1']
-        assert calls == [1000]  # and not again and again while the socket is open
+    @pytest.fixture
+    def called_at(self, monkeypatch):
+        """When the timer of the poller is called."""
+        times, expire = [], m.Poller.expire
+        monkeypatch.setattr(m.Poller, 'expire', lambda poller: (times.append(now()), expire(poller)))
+        return times
 
-    async def test_timer_is_due_at_the_earliest_deadline(self, nameserver):
-        loop, server = asyncio.get_running_loop(), nameserver(silence)
-        resolve = asking(**{f'n{timeout}': [(timeout, server.at)] for timeout in (5, 9, 2, 7)})
-        tasks = start(*(resolve(f'n{timeout}.example', TYPES.A) for timeout in (5, 9, 2, 7)))
-        await asyncio.sleep(0.1)
-        due = []
-        while not all(task.done() for task in tasks):
-            due.append([handle.when() for handle in timers_of(loop)])
-            await asyncio.wait([task for task in tasks if not task.done()], return_when=asyncio.FIRST_COMPLETED)
-        assert due == [[1002], [1005], [1007], [1009]]
-        await asyncio.gather(*tasks, return_exceptions=True)
+    async def test_timer_is_not_called_again_and_again_while_a_socket_is_open(self, nameserver, called_at):
+        assert await result_of(asking((0, nameserver(after(1, four)).at), 2)('db.example', TYPES.A)) == ['192.0.2.1']
+        assert called_at == [1000]
 
-    async def test_flood_at_a_socket_is_read_in_portions(self, nameserver, monkeypatch):
-        reads, dispatch = [], m.Poller.dispatch
+    async def test_timer_is_called_at_the_earliest_deadline_each_time(self, nameserver, called_at):
+        server = nameserver(silence)
+        resolve = asking(**{f'n{i}': [(timeout, server.at)] for i, timeout in enumerate((5, 9, 2, 7))})
+        assert await results_of(resolve, 4) == [m.ResolverTimeout] * 4
+        assert called_at == [1002, 1005, 1007, 1009]
 
-        class CountingSocket(m.Socket):
-            def recv(self, size):
-                reads[-1] += 1
-                return super().recv(size)
-
-        monkeypatch.setattr(m, 'Socket', CountingSocket)
-        monkeypatch.setattr(m.Poller, 'dispatch', lambda poller: (reads.append(0), dispatch(poller)))
-        resolve = asking((1, nameserver(lambda query: [*[b'junk'] * 100, a('192.0.2.1')(query)]).at))
+    async def test_flood_at_a_socket_is_read_in_portions(self, nameserver, monkeypatch, fake_sockets):
+        portions, dispatch = [], m.Poller.dispatch
+        fake_sockets(receiving=lambda data: portions[-1].append(data))
+        monkeypatch.setattr(m.Poller, 'dispatch', lambda poller: (portions.append([]), dispatch(poller)))
+        resolve = asking((1, nameserver(lambda query: [*[b'junk'] * 100, four(query)]).at))
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert reads == [32, 32, 32, 5]
+        assert [len(portion) for portion in portions] == [32, 32, 32, 5]
 
     @cases('dispatch', {'by epoll': m.Poller.dispatch, 'at the deadline': lambda _: None})
     async def test_last_datagram_of_a_portion_is_the_answer(self, clock, nameserver, monkeypatch, dispatch):
         monkeypatch.setattr(m.Poller, 'dispatch', dispatch)
         server = nameserver(silence)
         resolve = asking((1, server.at))
-        first, second = (asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'second'))
-        for _ in range(3):
-            await asyncio.sleep(0)
-        for reply in [*[lambda _: b'junk'] * (m.MAX_READS - 1), a('192.0.2.1')]:
+        first, second = start(*(result_of(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'second')))
+        await steps(3)
+        for reply in [*[lambda _: b'junk'] * (m.MAX_READS - 1), four]:
             server.send_at_once(reply)
         clock.now += 1  # so that `check` reads what has arrived, where epoll does not
-        assert texts(await first) == ['192.0.2.1']
-        with pytest.raises(m.ResolverTimeout):
-            await asyncio.wait_for(second, 5)
+        assert (await first, await asyncio.wait_for(second, 5)) == (['192.0.2.1'], m.ResolverTimeout)
 
-    async def test_socket_held_open_by_a_fork_is_reported_once_at_most(self, nameserver, monkeypatch):
+    async def test_socket_held_open_by_a_fork_is_reported_once_at_most(self, nameserver, monkeypatch, fake_sockets):
         epoll, held = FakeEpoll(), []
         monkeypatch.setattr(m, 'new_epoll', lambda: epoll)
-        resolve = asking((1, nameserver(lambda query: [a('192.0.2.1')(query), 0.1, a('192.0.2.1')(query)]).at))
-        with monkeypatch.context() as patch:
-            FakeSockets(patch, closing=lambda sock: held.append(os.dup(sock.fileno())))  # as a fork has it
-            await resolve('www.example.com', TYPES.A)
+        fake_sockets(closing=lambda sock: held.append(os.dup(sock.fileno())))  # as a fork has it
+        await asking((1, nameserver(lambda query: [four(query), 0.1, four(query)]).at))('www.example.com', TYPES.A)
         await asyncio.sleep(0.3)
         assert epoll.polls in ([0], [0, 0])  # none of which waits
         for fd in held:
@@ -2709,16 +2434,15 @@ class TestPoller:
         await asyncio.sleep(2)
         epoll.close()
 
-    async def test_poller_that_cannot_watch_is_not_left_in_the_loop(self, clock, monkeypatch):
-        monkeypatch.setattr(m, 'new_epoll', lambda: FakeEpoll(registering=raises(errno.ENOSPC)))
+    @cases('new_epoll, says', {
+        'it cannot watch': (lambda: FakeEpoll(registering=raises(errno.ENOSPC)), 'No space left on device'),
+        'no descriptor for it': (lambda: raises(errno.EMFILE)(None), 'Too many open files'),
+    })  # fmt: skip
+    async def test_epoll_that_fails_is_an_error_and_is_not_left_in_the_loop(self, clock, monkeypatch, new_epoll, says):
+        monkeypatch.setattr(m, 'new_epoll', new_epoll)
         async with self.nothing_left_after(1):
-            with pytest.raises(m.NameserverUnreachable, match='No space left on device'):
+            with pytest.raises(m.NameserverUnreachable, match=says):
                 await asking((1, ('127.0.0.1', 9)))('www.example.com', TYPES.A)
-
-    async def test_shortage_for_epoll_itself_is_an_error(self, clock, monkeypatch):
-        monkeypatch.setattr(m, 'new_epoll', unittest.mock.Mock(side_effect=OSError(errno.EMFILE, 'Too many open files')))
-        with pytest.raises(m.NameserverUnreachable, match='Too many open files'):
-            await asking((1, ('127.0.0.1', 9)))('www.example.com', TYPES.A)
 
     @with_epoll_and_without
     def test_loop_without_add_reader_is_an_error_with_a_hint(self, monkeypatch, caplog, new_epoll):
@@ -2744,8 +2468,8 @@ class TestPoller:
             resolve = asking(*[(5, server.at)] * 2)
             return server, start(*(resolve(f'n{i}.example', TYPES.A) for i in range(5)))
 
-        loop = asyncio.new_event_loop()
-        clock, effects = Clock(loop), [None] * 5
+        loop, effects = asyncio.new_event_loop(), [None] * 5
+        clock = Clock(loop)
         effects[number] = KeyboardInterrupt if in_recv else None
         fake_sockets(receiving=unittest.mock.Mock(side_effect=effects))
         server, tasks = loop.run_until_complete(begin())
@@ -2753,13 +2477,12 @@ class TestPoller:
         with contextlib.nullcontext() if in_recv else handler_that_raises(f'n{number}.example A: ', 1, KeyboardInterrupt):
             with pytest.raises(KeyboardInterrupt):
                 loop.run_until_complete(asyncio.sleep(1))
-        found_at = clock.now
+        assert clock.now == pytest.approx(1000.1)
         loop.run_until_complete(asyncio.sleep(0.1))
-        answered = [task for task in tasks if task.done() and not task.exception()]
+        assert sum(task.done() and not task.exception() for task in tasks) >= 4
         loop.run_until_complete(end(*tasks))
         server.close()
         loop.close()
-        assert (found_at, len(answered) >= 4) == (pytest.approx(1000.1), True)
 
     def test_interrupt_at_the_timeout_of_one_look_up_leaves_the_others_theirs(self):
         async def begin():
@@ -2779,13 +2502,17 @@ class TestPoller:
         loop.close()
         assert [texts(addresses) for addresses in others] == [['192.0.2.1']] * 2
 
-    @cases('timeouts, wait', {'the long one first': ((3600, 0.05), 0.06), 'the long one last': ((0.05, 3600), 3600.1)})
-    async def test_nothing_is_left_in_the_loop_one_timeout_after_the_last_look_up(self, nameserver, timeouts, wait):
-        server = nameserver(four)
-        resolve = asking(**{f'n{i}': [(timeout, server.at)] for i, timeout in enumerate(timeouts)})
+    @cases('timeouts, first, wait', {
+        'the long one first': ((3600, 0.05), four, 0.06),
+        'the long one first, and cancelled': ((3600, 0.05), silence, 0.06),
+        'the long one last': ((0.05, 3600), four, 3600.1),
+    })  # fmt: skip
+    async def test_nothing_is_left_in_the_loop_one_timeout_after_the_last_look_up(self, nameserver, timeouts, first, wait):
+        replies = zip(timeouts, (first, four), strict=True)
+        resolve = asking(**{f'n{i}': [(timeout, nameserver(reply).at)] for i, (timeout, reply) in enumerate(replies)})
         async with self.nothing_left_after(wait):
             for i in range(2):
-                await resolve(f'n{i}.example', TYPES.A)
+                await within(1, resolve(f'n{i}.example', TYPES.A))
 
     async def test_nothing_is_left_in_the_loop_after_a_look_up_beside_a_longer_one(self, nameserver):
         server, slow = nameserver(after(0.1, four)), nameserver(after(0.2, four), silence)
@@ -2794,193 +2521,78 @@ class TestPoller:
             await asyncio.gather(*(resolve(f'{name}.example', TYPES.A) for name in ('long', 'short')))
             assert now() == pytest.approx(1000.2)
 
-    async def test_look_up_cancelled_long_before_its_timeout_leaves_nothing_for_longer_than_the_next(self, nameserver):
-        resolve = asking((0.05, nameserver(four).at), long=[(3600, nameserver(silence).at)])
-        async with self.nothing_left_after(0.06):
-            assert await within(1, resolve('long.example', TYPES.A)) is None
-            await resolve('www.example', TYPES.A)
-
 
 class TestSockets:
     """The limit: at most `max_sockets` are open at once."""
 
-    @cases('max_sockets, most', {'one': (1, 1), 'two': (2, 2), 'seven': (7, 7)})
-    async def test_sockets_never_exceed_the_limit(self, nameserver, fake_sockets, max_sockets, most):
-        good, silent, sockets = nameserver(a('192.0.2.1')), nameserver(silence), fake_sockets()
-        resolve, _ = resolver_for(silent, good, max_sockets=max_sockets)
-        results = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(20)))
-        assert (len(results), max(sockets.counts)) == (20, most)
+    @pytest.mark.parametrize('max_sockets', [1, 2, 7])
+    async def test_sockets_never_exceed_the_limit(self, nameserver, fake_sockets, max_sockets):
+        sockets = fake_sockets()
+        resolve, _ = resolver_for(nameserver(silence), nameserver(a('192.0.2.1')), max_sockets=max_sockets)
+        assert await results_of(resolve, 20) == [['192.0.2.1']] * 20
+        assert max(sockets.counts) == max_sockets
 
     async def test_thousands_of_look_ups_time_out_in_turn(self, nameserver, fake_sockets):
-        sockets, resolve = fake_sockets(), asking((1, nameserver(silence).at))
-
-        async def look_up(i):
-            with pytest.raises(m.ResolverTimeout):
-                await resolve(f'n{i}.example', TYPES.A)
-            return now() - 1000
-
-        assert await asyncio.gather(*(look_up(i) for i in range(5000))) == [i // 256 + 1 for i in range(5000)]
-        assert (len(sockets.counts), max(sockets.counts)) == (5000, 256)
-
-    async def test_look_ups_take_turns_and_their_time_starts_when_sent(self, nameserver):
-        server = nameserver(silence)
-        resolve = asking((0.5, server.at), max_sockets=2)
-        results = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(6)), return_exceptions=True)
-        assert {type(result) for result in results} == {m.ResolverTimeout}
-        assert server.names == ['n0.example', 'n1.example', 'n2.example', 'n3.example', 'n4.example', 'n5.example']
-        assert server.times == [1000, 1000, 1000.5, 1000.5, 1001, 1001]
-        assert now() == 1001.5
+        sockets, server = fake_sockets(), nameserver(silence)
+        assert await results_of(asking((1, server.at)), 5000) == [m.ResolverTimeout] * 5000
+        assert [(query.name.lower(), query.time) for query in server.queries] == [(f'n{i}.example', 1000 + i // 256) for i in range(5000)]
+        assert (now(), len(sockets.counts), max(sockets.counts)) == (1020, 5000, 256)
 
     async def test_look_up_that_begins_does_not_overtake_one_that_may_begin(self, nameserver):
-        server = nameserver(after(0.1, a('192.0.2.1')))
+        server = nameserver(after(0.1, four))
         resolve = asking((1, server.at), max_sockets=1)
-
-        async def one_after_another(*names):
-            for name in names:
-                await resolve(name, TYPES.A)
-
-        await asyncio.gather(one_after_another('a.example', 'c.example'), resolve('b.example', TYPES.A))
-        assert server.names == ['a.example', 'b.example', 'c.example']
+        await asyncio.gather(ask_in_turn(resolve, 2), resolve('other.example', TYPES.A))
+        assert server.names == ['n0.example', 'other.example', 'n1.example']
 
     async def test_cancelled_look_up_keeps_no_turn(self, nameserver):
-        resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))), max_sockets=1)
-        first, second = (asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('a.example', 'b.example'))
+        resolve, _ = resolver_for(nameserver(after(0.1, four)), max_sockets=1)
+        first, second = start(*(resolve(name, TYPES.A) for name in ('a.example', 'b.example')))
         await asyncio.sleep(0.05)
         second.cancel()
         await resolve('c.example', TYPES.A)
-        assert now() == pytest.approx(1000.2)
-        assert (await asyncio.gather(second, return_exceptions=True), texts(await first)) == ([unittest.mock.ANY], ['192.0.2.1'])
-
-    async def test_set_waits_until_it_fits_as_a_whole(self, nameserver):
-        servers = [nameserver(after(0.1, servfail)), nameserver(after(0.2, a('192.0.2.1')))]
-        resolve = asking((1, *(server.at for server in servers)), max_sockets=3)
-        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(4)))
-        assert now() == pytest.approx(1000.5)
-        assert servers[0].times == servers[1].times
+        assert (now(), texts(await first), second.cancelled()) == (pytest.approx(1000.2), ['192.0.2.1'], True)
 
     async def test_hook_is_not_called_while_what_is_queued_needs_the_room(self, nameserver):
-        silent, good = nameserver(silence), nameserver(a('192.0.2.1'))
+        silent, good = nameserver(silence), nameserver(four)
         sets = Sets((1, silent.at), pair=[(1, silent.at, good.at)], last=[(1, good.at)])
-        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets, max_sockets=2)
-        results = await asyncio.gather(*(resolve(f'{name}.example', TYPES.A) for name in ('first', 'pair', 'last')), return_exceptions=True)
-        assert [type(result) for result in results] == [m.ResolverTimeout, tuple, tuple]
+        resolve, _ = Resolver(no_host, sets, max_sockets=2)
+        results = await asyncio.gather(*(result_of(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'pair', 'last')))
+        assert results == [m.ResolverTimeout, ['192.0.2.1'], ['192.0.2.1']]
         assert sets.called_at == [1000, 1000, 1001]
 
     async def test_hook_is_not_called_while_a_look_up_under_way_needs_the_room(self, nameserver):
-        silent, good = nameserver(silence), nameserver(a('192.0.2.1'))
+        silent, good = nameserver(silence), nameserver(four)
         sets = Sets((1, good.at), first=[(0.1, silent.at), 0.1, (1, good.at)], second=[(1, silent.at)])
-        resolve, _ = Resolver(get_host=no_host, get_nameservers=sets, max_sockets=1)
-        tasks = [asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'second')]
+        resolve, _ = Resolver(no_host, sets, max_sockets=1)
+        tasks = start(*(result_of(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'second')))
         await asyncio.sleep(0.3)  # the second has the socket, and the first waits for it
         await resolve('third.example', TYPES.A)
         assert sets.called_at == pytest.approx([1000, 1000.1, 1001.1])
-        await asyncio.wait(tasks)
-        assert type(tasks[1].exception()) is m.ResolverTimeout
+        assert await asyncio.gather(*tasks) == [['192.0.2.1'], m.ResolverTimeout]
 
     @cases('name, sent', {
         'an alias': ('www.example', ['www.example', 'other.example']),
         'the search list': ('www', ['www.a.example', 'www.b.example']),
     })  # fmt: skip
-    async def test_next_name_of_a_look_up_comes_before_those_that_begin(self, nameserver, name, sent):
+    async def test_next_name_of_a_look_up_comes_before_those_that_begin(self, listed, name, sent):
         known = {'www.example': alias('other.example'), 'www.a.example': nxdomain}
-        server = nameserver(lambda query: [0.1, zone(known, otherwise=a('192.0.2.1'))(query)])
-        with system(server, search='a.example b.example'):
-            resolve, _ = Resolver(max_sockets=1)
-            await asyncio.gather(*(resolve(each, TYPES.A) for each in (name, 'one.example', 'two.example')))
+        server, resolve = listed(after(0.1, zone(known, otherwise=four)), search='a.example b.example', max_sockets=1)
+        await asyncio.gather(*(resolve(each, TYPES.A) for each in (name, 'one.example', 'two.example')))
         assert server.names == [*sent, 'one.example', 'two.example']
 
     async def test_alias_from_the_cache_is_no_place_in_the_queue(self, nameserver):
         known = {f'{name}.example': alias(f'{name}-end.example', ttl=1000) for name in ('one', 'two')}
-        server = nameserver(lambda query: [0.01, zone(known, otherwise=a('192.0.2.1', ttl=0))(query)])
-        resolve = asking((1, server.at), max_sockets=1)
+        resolve = asking((1, nameserver(after(0.01, zone(known, otherwise=a('192.0.2.1', ttl=0)))).at), max_sockets=1)
 
         async def look_up_again_and_again(name):
             while True:
                 await resolve(name, TYPES.A)
 
-        for name in known:
-            await resolve(name, TYPES.A)
-        tasks = [asyncio.ensure_future(look_up_again_and_again(name)) for name in known]
+        await asyncio.gather(*(resolve(name, TYPES.A) for name in known))
+        tasks = start(*map(look_up_again_and_again, known))
         await asyncio.sleep(0.1)
         await asyncio.wait_for(resolve('www.example', TYPES.A), 0.1)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def test_rest_of_a_set_is_asked_when_its_first_are_out(self, nameserver):
-        silent, refusing, good = nameserver(silence), nameserver(refused), nameserver(a('192.0.2.1'))
-        then = 0.5, refusing.at, good.at
-        resolve = asking((0.5, silent.at), then, other=[(9, silent.at), then], max_sockets=2)
-        other = asyncio.ensure_future(resolve('other.example', TYPES.A))
-        await asyncio.sleep(0.1)
-        started = now()
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == started + 0.5
-        await other
-
-    async def test_places_of_a_set_that_is_out_are_for_others(self, nameserver):
-        bad, silent, good = nameserver(refused), nameserver(silence), nameserver(a('192.0.2.1'))
-        resolve = asking((1, bad.at, bad.at), (10, silent.at), good=[(1, good.at)], max_sockets=2)
-        first = asyncio.ensure_future(resolve('first.example', TYPES.A))
-        await asyncio.sleep(0.1)
-        started = now()
-        await resolve('good.example', TYPES.A)
-        assert (now(), len(silent.queries)) == (started, 1)
-        with pytest.raises(m.ResolverTimeout):
-            await first
-
-    async def test_retries_leave_half_of_the_sockets_to_other_look_ups(self, nameserver):
-        silent, late, good = nameserver(silence), nameserver(after(0.9, a('192.0.2.1'))), nameserver(a('192.0.2.1'))
-        by_label = {'silent0': [(0.5, silent.at)] * 5, 'silent1': [(0.5, silent.at)] * 5, 'late': [(0.5, late.at)] * 5}
-        resolve = asking((0.5, good.at), **by_label, max_sockets=6)
-        *waiting, is_late = start(*(resolve(f'{name}.example', TYPES.A) for name in by_label))
-        await asyncio.sleep(0.6)  # each of the three has sent its query twice, over one socket
-        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)))
-        assert now() == 1000.6
-        await is_late
-        assert now() == 1000.9  # by its first query
-        assert {type(error) for error in await asyncio.gather(*waiting, return_exceptions=True)} == {m.ResolverTimeout}
-        assert now() == 1002.5
-
-    async def test_oldest_late_socket_of_look_ups_in_hooks_is_the_first_to_go(self, nameserver):
-        server, good = nameserver(silence), nameserver(a('192.0.2.2'))
-        resolve = asking((0.5, server.at), 5, other=[(1, good.at)], max_sockets=2)
-        tasks = []
-        for name in ('older.example', 'newer.example'):
-            tasks.append(asyncio.ensure_future(resolve(name, TYPES.A)))
-            await asyncio.sleep(1)
-        assert texts(await resolve('other.example', TYPES.A)) == ['192.0.2.2']
-        for query in server.queries:
-            server.sock.sendto(a('192.0.2.1')(dns.message.from_wire(query.wire)), query.address)
-        older, newer = await asyncio.gather(*tasks, return_exceptions=True)
-        assert (type(older), texts(newer)) == (m.ResolverTimeout, ['192.0.2.1'])
-
-    async def test_larger_set_gives_up_late_sockets_and_asks_its_first(self, nameserver):
-        silent, good, other = nameserver(silence), nameserver(a('192.0.2.1')), nameserver(silence)
-        blocker = nameserver(after(9, a('192.0.2.9')))
-        resolve = asking((0.5, silent.at), (0.5, good.at, other.at), blocker=[(10, blocker.at)], max_sockets=2)
-        blocking = asyncio.ensure_future(resolve('blocker.example', TYPES.A))
-        await asyncio.sleep(0)
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert other.queries == []
-        await blocking
-
-    async def test_look_up_keeps_its_place_for_its_next_set(self, nameserver):
-        silent, good = nameserver(silence), nameserver(a('192.0.2.1'))
-        resolve = asking((0.5, silent.at), (0.5, silent.at), first=[(0.5, silent.at), (0.5, good.at)], max_sockets=1)
-        first, second = (asyncio.ensure_future(resolve(f'{name}.example', TYPES.A)) for name in ('first', 'second'))
-        assert texts(await first) == ['192.0.2.1']
-        assert now() == 1000.5
-        await asyncio.gather(second, return_exceptions=True)
-
-    async def test_look_up_under_way_comes_before_one_that_begins(self, resolving):
-        server, resolve = resolving(silence, max_sockets=2)
-        first = asyncio.ensure_future(resolve('x.example', TYPES.A))
-        await asyncio.sleep(0.1)
-        second = asyncio.ensure_future(resolve('y.example', BOTH))  # which needs two sockets
-        await asyncio.gather(first, second, return_exceptions=True)
-        sent = [query.time for query in server.queries if query.name.lower() == 'x.example']
-        assert sent == [1000, 1000.5, 1001, 1001.5, 1002]
+        await end(*tasks)
 
     async def test_queries_of_one_step_leave_together_but_for_the_first(self, nameserver, fake_sockets):
         sent = []
@@ -3001,11 +2613,11 @@ class TestSockets:
         await asyncio.sleep(1)
 
     @cases('socket_type', {'by its type': m.SOCKET_TYPE, 'by setblocking': socket.SOCK_DGRAM})
-    async def test_socket_is_non_blocking_on_every_system(self, nameserver, monkeypatch, fake_sockets, socket_type):
+    async def test_socket_is_non_blocking_on_every_system(self, resolving, monkeypatch, fake_sockets, socket_type):
         monkeypatch.setattr(m, 'SOCKET_TYPE', socket_type)
         blocking = []
         fake_sockets(sending=lambda sock: blocking.append(sock.getblocking()))
-        resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))))
+        _, resolve = resolving(after(0.1, four))
         assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
         assert blocking == [False]
 
@@ -3016,93 +2628,145 @@ class TestSockets:
         await asyncio.sleep(0)
 
 
+def found_with_descriptors(address, limit, name, count, left=1024):
+    """How many names a process with a limit of descriptors finds at once, and all addresses, if it has no more than so many left."""
+    code = f"""
+async def main():
+    resolve, _ = Resolver(get_nameservers=get_nameservers)
+    while len(os.listdir('/proc/self/fd')) < {limit} - {left}:
+        os.dup(0)
+    results = await asyncio.gather(*(resolve({name!r}.format(i), TYPES.A) for i in range({count})))
+    print(len(results), {{str(address) for result in results for address in result}})
+resource.setrlimit(resource.RLIMIT_NOFILE, ({limit}, {limit}))
+asyncio.run(main())
+"""
+    return output_of(address, code)
+
+
+FOUND, TIMEOUT = ['192.0.2.1'], m.ResolverTimeout
+
+
 class TestShortages:
     """There are few sockets: by `max_sockets`, or since the system has no descriptor or no buffer to send."""
 
-    # Replies by nameserver; sets, each a timeout and numbers of nameservers; when each nameserver is asked.
-    @cases('few, replies, sets, expected, ends_at, asked_at', {
+    # Replies by nameserver. Look-ups: when one begins; sets, of a timeout and numbers of nameservers, or a pause; what it gives, and when.
+    @cases('few, replies, look_ups, asked_at', {
         'first of a set larger than the limit': (
-            {'max_sockets': 2}, [silence, silence, four], [(1, 0, 1, 2)], m.ResolverTimeout, 1001, [[1000], [1000], []],
+            {'max_sockets': 2}, [silence, silence, four], [(0, [(1, 0, 1, 2)], TIMEOUT, 1)], [[0], [0], []],
+        ),
+        'first of a set that is larger, in place of what is late': (
+            {'max_sockets': 2}, [silence, four, silence, after(9, four)],
+            [(0, [(10, 3)], FOUND, 9), (0, [(0.5, 0), (0.5, 1, 2)], FOUND, 0.5)], [[0], [0.5], [], [0]],
         ),
         'rest of a set, as soon as a socket is free': (
-            {'max_sockets': 3}, [servfail, silence, silence, four, silence], [(1, 0, 1, 2, 3, 4)], '192.0.2.1', 1000, [[1000]] * 4 + [[]],
+            {'max_sockets': 3}, [servfail, silence, silence, four, silence], [(0, [(1, 0, 1, 2, 3, 4)], FOUND, 0)], [[0]] * 4 + [[]],
+        ),
+        'rest of a set, when its first are out': (
+            {'max_sockets': 2}, [silence, refused, four],
+            [(0, [(9, 0), (0.5, 1, 2)], FOUND, 9), (0.1, [(0.5, 0), (0.5, 1, 2)], FOUND, 0.6)], [[0, 0.1], [0.6, 9], [0.6, 9]],
         ),
         'rest of a set has a whole timeout': (
-            {'max_sockets': 1}, [after(0.9, refused), after(0.8, four)], [(1, 0, 1)], '192.0.2.1', 1001.7, [[1000], [1000.9]],
+            {'max_sockets': 1}, [after(0.9, refused), after(0.8, four)], [(0, [(1, 0, 1)], FOUND, 1.7)], [[0], [0.9]],
         ),
-        'old socket is given up': ({'limit': 1}, [silence, silence, four], [(1, 0, 1), (1, 2)], '192.0.2.1', 1001, [[1000], [], [1001]]),
-        'no buffer for the next set': ({'room': 1}, [silence, after(0.1, four)], [(0.5, 0), (0.5, 1)], '192.0.2.1', 1000.6, [[1000], [1000.5]]),
-        'no buffer for a retry': ({'room': 1}, [silence], [(0.5, 0)] * 3, m.ResolverTimeout, 1001.5, [[1000, 1000.5, 1001]]),
+        'places of a set that is out are for others': (
+            {'max_sockets': 2}, [refused, silence, four], [(0, [(1, 0, 0), (10, 1)], TIMEOUT, 10), (0.1, [(1, 2)], FOUND, 0.1)],
+            [[0, 0], [0], [0.1]],
+        ),
+        'set waits until it fits as a whole': (
+            {'max_sockets': 3}, [after(0.1, servfail), after(0.2, four)],
+            [(0, [(1, 0, 1)], FOUND, ends_at) for ends_at in (0.2, 0.3, 0.4, 0.5)], [[0, 0.1, 0.2, 0.3]] * 2,
+        ),
+        'retries leave half of the sockets to others': (  # each of the first three has sent its query twice, over one socket
+            {'max_sockets': 6}, [silence, after(0.9, four), four],
+            [*[(0, [(0.5, 0)] * 3, TIMEOUT, 1.5)] * 2, (0, [(0.5, 1)] * 5, FOUND, 0.9), *[(0.6, [(0.5, 2)], FOUND, 0.6)] * 3],
+            [[0, 0, 0.5, 0.5, 1, 1], [0, 0.5], [0.6, 0.6, 0.6]],
+        ),
+        'oldest late socket of those in a hook is the first to go': (
+            {'max_sockets': 2}, [after(2.1, four), four],
+            [(0, [(0.5, 0), 2], TIMEOUT, 2.5), (1, [(0.5, 0), 2], FOUND, 3.5), (2, [(1, 1)], FOUND, 2)], [[0, 1], [2]],
+        ),
+        'next set keeps the place': (
+            {'max_sockets': 1}, [silence, four], [(0, [(0.5, 0), (0.5, 1)], FOUND, 0.5), (0, [(0.5, 0)] * 2, TIMEOUT, 1.5)],
+            [[0, 0.5, 1], [0.5]],
+        ),
+        'look-up under way comes before one that begins': (
+            {'max_sockets': 2}, [silence], [(0, [(0.5, 0)] * 3, TIMEOUT, 1.5), (0.1, [(0.5, 0, 0)], TIMEOUT, 2)], [[0, 0.5, 1, 1.5, 1.5]],
+        ),
+        'late answer in the step of the next query, which is not sent': (
+            {}, [after(0.7 + 1e-10, four), after(0.2, truncated_and_empty)], [(0, [(0.5, 0), (1, 1)], FOUND, 0.7)], [[0], [0.5]],
+        ),
+        'old socket is given up': ({'limit': 1}, [silence, silence, four], [(0, [(1, 0, 1), (1, 2)], FOUND, 1)], [[0], [], [1]]),
+        'no buffer for the next set': ({'room': 1}, [silence, after(0.1, four)], [(0, [(0.5, 0), (0.5, 1)], FOUND, 0.6)], [[0], [0.5]]),
+        'no buffer for a retry': ({'room': 1}, [silence], [(0, [(0.5, 0)] * 3, TIMEOUT, 1.5)], [[0, 0.5, 1]]),
         'no buffer but that of the oldest': (
-            {'room': 2}, [after(1.1, a('192.0.2.66')), after(0.7, four), silence], [(0.5, 0), (0.5, 1), (0.5, 2)],
-            '192.0.2.1', 1001.2, [[1000], [1000.5], [1001]],
+            {'room': 2}, [after(1.1, a('192.0.2.66')), after(0.7, four), silence], [(0, [(0.5, 0), (0.5, 1), (0.5, 2)], FOUND, 1.2)],
+            [[0], [0.5], [1]],
+        ),
+        'no buffer, and a whole time once there is one': (
+            {'room': 1}, [after(0.8, four), after(0.3, four)], [(0, [(9, 0)], FOUND, 0.8), (0, [(0.5, 1)], FOUND, 1.1)], [[0], [0.8]],
+        ),
+        'no buffer, and silence once there is one': (
+            {'room': 1}, [after(0.8, four), silence], [(0, [(9, 0)], FOUND, 0.8), (0, [(0.5, 1)], TIMEOUT, 1.3)], [[0], [0.8]],
         ),
     })  # fmt: skip
-    async def test_look_up_goes_on_with_few_sockets(self, nameserver, fake_sockets, few, replies, sets, expected, ends_at, asked_at):
+    async def test_look_ups_go_on_with_few_sockets(self, nameserver, fake_sockets, few, replies, look_ups, asked_at):
         servers = [nameserver(reply) for reply in replies]
-        if 'max_sockets' not in few:
-            fake_sockets(**few)
-        resolve = asking(*((timeout, *(servers[i].at for i in asked)) for timeout, *asked in sets), max_sockets=few.get('max_sockets', 256))
-        (found,) = await asyncio.gather(resolve('www.example.com', TYPES.A), return_exceptions=True)
-        assert (texts(found) if isinstance(found, tuple) else [type(found)]) == [expected]
-        assert (now(), [server.times for server in servers]) == (pytest.approx(ends_at), [pytest.approx(times) for times in asked_at])
+        fake_sockets(**{name: limit for name, limit in few.items() if name != 'max_sockets'})
+        sets = {
+            f'n{i}': [each if isinstance(each, int) else (each[0], *(servers[number].at for number in each[1:])) for each in given]
+            for i, (_, given, *_) in enumerate(look_ups)
+        }
+        resolve = asking(**sets, max_sockets=few.get('max_sockets', 256))
 
-    @cases('code', {'EMFILE': errno.EMFILE, 'ENFILE': errno.ENFILE, 'ENOBUFS': errno.ENOBUFS, 'EAGAIN, of ports': errno.EAGAIN})
-    async def test_look_up_without_a_socket_waits_for_another_to_end(self, nameserver, fake_sockets, code):
-        sockets = fake_sockets(limit=3, code=code)
-        resolve, _ = resolver_for(nameserver(after(0.1, a('192.0.2.1'))))
-        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(30)))
-        assert now() == pytest.approx(1001)
-        assert sockets.refused < 60
+        async def look_up(i, begins_at):
+            await asyncio.sleep(begins_at)
+            return await result_of(resolve(f'n{i}.example', TYPES.A)), pytest.approx(now() - 1000)
 
-    async def test_no_socket_at_all_is_an_error_with_the_reason(self, nameserver, fake_sockets):
+        results = await asyncio.gather(*(look_up(i, begins_at) for i, (begins_at, *_) in enumerate(look_ups)))
+        assert results == [(expected, ends_at) for _, _, expected, ends_at in look_ups]
+        assert [[when - 1000 for when in server.times] for server in servers] == [pytest.approx(times) for times in asked_at]
+
+    @cases('short, qtype, ends_at, most_refused', {
+        'EMFILE': ({'limit': 3, 'code': errno.EMFILE}, TYPES.A, 1000.4, 24),
+        'ENFILE': ({'limit': 3, 'code': errno.ENFILE}, TYPES.A, 1000.4, 24),
+        'ENOBUFS': ({'limit': 3, 'code': errno.ENOBUFS}, TYPES.A, 1000.4, 24),
+        'EAGAIN, of ports': ({'limit': 3, 'code': errno.EAGAIN}, TYPES.A, 1000.4, 24),
+        'no buffer': ({'room': 3}, TYPES.A, 1000.4, 24),
+        'no buffer, and both types': ({'room': 2}, BOTH, 1001.2, 132),
+    })  # fmt: skip
+    async def test_look_ups_wait_for_others_to_end(self, resolving, fake_sockets, short, qtype, ends_at, most_refused):
+        sockets = fake_sockets(**short)
+        server, resolve = resolving(after(0.1, by(A=four, AAAA=six)))
+        expected = ['192.0.2.1', '2001:db8::1'] if qtype is BOTH else ['192.0.2.1']
+        assert await results_of(resolve, 12, qtype) == [expected] * 12
+        assert (now(), list(dict.fromkeys(server.names))) == (pytest.approx(ends_at), [f'n{i}.example' for i in range(12)])
+        assert 0 < sockets.refused <= most_refused  # none is tried again and again
+
+    async def test_no_socket_at_all_is_an_error_with_the_reason(self, resolving, fake_sockets):
         fake_sockets(limit=0)
-        resolve, _ = resolver_for(nameserver(a('192.0.2.1')))
-        with pytest.raises(m.NameserverUnreachable, match='cannot be asked: Too many open files') as caught:
-            await resolve('www.example.com', TYPES.A)
-        assert caught.value.errno == errno.EMFILE
-
-    async def test_rest_of_a_set_is_asked_when_the_first_is_out(self, nameserver, fake_sockets):
-        refusing, good, silent = nameserver(refused), nameserver(a('192.0.2.1')), nameserver(silence)
-        fake_sockets(limit=2)
-        then = 0.5, refusing.at, good.at
-        resolve = asking(then, other=[(9, silent.at), then])
-        other = asyncio.ensure_future(resolve('other.example', TYPES.A))
-        await asyncio.sleep(0.1)
-        started = now()
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == started
-        await other
+        _, resolve = resolving(four)
+        error = await error_of(resolve('www.example.com', TYPES.A))
+        assert (type(error), error.errno) == (m.NameserverUnreachable, errno.EMFILE)
+        assert str(error).endswith('cannot be asked: Too many open files (5 times)')
 
     async def test_nameservers_that_were_not_asked_are_not_in_the_error(self, nameserver, fake_sockets):
         one, two = nameserver(silence), nameserver(silence)
         fake_sockets(limit=1)
-        with pytest.raises(m.ResolverTimeout) as caught:
+        with pytest.raises(m.ResolverTimeout, match=f'^www.example.com A: {one.text} timed out after 1 s$'):
             await asking((1, one.at, two.at))('www.example.com', TYPES.A)
-        assert str(caught.value) == f'www.example.com A: {one.text} timed out after 1 s'
 
     async def test_whole_set_is_asked_once_the_shortage_is_over(self, nameserver, fake_sockets):
-        silent, good = nameserver(after(0.2, servfail)), nameserver(after(0.3, a('192.0.2.1')))
-        sockets = fake_sockets(limit=1)
+        silent, good, sockets = nameserver(after(0.2, servfail)), nameserver(after(0.3, four)), fake_sockets(limit=1)
         resolve = asking((1, silent.at), four=[(1, silent.at, silent.at, silent.at, good.at)])
-        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)), return_exceptions=True)
+        assert await results_of(resolve, 3) == [m.ResponseCodeError] * 3
         assert sockets.refused
-        sockets.limit = 1000
-        started = now()
+        sockets.limit, started = 1000, now()
         assert texts(await resolve('four.example', TYPES.A)) == ['192.0.2.1']
         assert now() == pytest.approx(started + 0.3)
 
-    async def test_queries_without_a_buffer_leave_when_others_are_over(self, nameserver, fake_sockets):
-        server, sockets = nameserver(after(0.1, a('192.0.2.1'))), fake_sockets(room=3)
-        resolve, _ = resolver_for(server)
-        await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(12)))
-        assert now() == pytest.approx(1000.4)
-        assert server.names == [f'n{i}.example' for i in range(12)]
-        assert 0 < sockets.refused < 24  # none is tried again and again
-
-    async def test_no_buffer_at_all_is_an_error_with_the_reason(self, nameserver, fake_sockets):
-        sockets, server = fake_sockets(room=0), nameserver(a('192.0.2.1'))
-        resolve, _ = resolver_for(server)
+    async def test_no_buffer_at_all_is_an_error_with_the_reason(self, resolving, fake_sockets):
+        sockets = fake_sockets(room=0)
+        server, resolve = resolving(four)
         results = await asyncio.gather(*(resolve(f'n{i}.example', TYPES.A) for i in range(3)), return_exceptions=True)
         assert {type(result) for result in results} == {m.NameserverUnreachable}
         assert str(results[2]).endswith('cannot be asked: No buffer space available (5 times)')
@@ -3112,58 +2776,22 @@ class TestShortages:
         sockets, resolve = fake_sockets(room=1), asking((1, nameserver(silence).at))
         under_way = resolve('a.example', TYPES.A)
         under_way.send(None)
-        tasks = [asyncio.ensure_future(resolve(name, TYPES.A)) for name in ('b.example', 'c.example')]
+        tasks = start(*(result_of(resolve(name, TYPES.A)) for name in ('b.example', 'c.example')))
         await asyncio.sleep(0.5)
         assert sockets.refused
         sockets.room = 0
         under_way.close()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert {type(result) for result in results} == {m.NameserverUnreachable}
+        assert await asyncio.gather(*tasks) == [m.NameserverUnreachable] * 2
         assert now() == 1000.5
         await asyncio.sleep(1)
 
     def test_real_shortage_of_descriptors_stops_no_look_up(self, nsd):
-        code = """
-async def main():
-    resolve, _ = Resolver(get_nameservers=get_nameservers)
-    results = await asyncio.gather(*(resolve(f'n{i}.wild.zone.example', TYPES.A) for i in range(500)))
-    print(len(results))
-resource.setrlimit(resource.RLIMIT_NOFILE, (32, 32))
-asyncio.run(main())
-"""
-        assert output_of(nsd, code) == ('500\n', '')
+        assert found_with_descriptors(nsd, 32, 'n{}.wild.zone.example', 500) == ("500 {'192.0.2.6'}\n", '')
 
     @pytest.mark.slow
-    @cases('left, count', {'all descriptors': (None, 50_000), 'ten left by the application': (10, 2000)})
+    @cases('left, count', {'all descriptors': (1024, 50_000), 'ten left by the application': (10, 2000)})
     def test_many_more_names_than_descriptors_all_resolve(self, anything, left, count):
-        code = f"""
-async def main():
-    resolve, _ = Resolver(get_nameservers=get_nameservers)
-    while {left} and len(os.listdir('/proc/self/fd')) < 1024 - {left}:
-        os.dup(0)
-    results = await asyncio.gather(*(resolve(f'n{{i}}.example', TYPES.A) for i in range({count})))
-    print(len(results), {{str(address) for result in results for address in result}})
-resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
-asyncio.run(main())
-"""
-        assert output_of(anything, code) == (f"{count} {{'127.0.0.1'}}\n", '')
-
-    @cases('given, expected, ends_at', {'answer': (after(0.3, four), tuple, 1001.1), 'silence': (silence, m.ResolverTimeout, 1001.3)})
-    async def test_query_without_a_buffer_has_its_whole_time_from_its_send(self, nameserver, fake_sockets, given, expected, ends_at):
-        slow, server = nameserver(after(0.8, four)), nameserver(given)
-        fake_sockets(room=1)
-        resolve = asking((0.5, server.at), a=[(9, slow.at)])
-        first, second = start(*(resolve(f'{name}.example', TYPES.A) for name in 'ab'))
-        await first
-        (found,) = await asyncio.gather(second, return_exceptions=True)
-        assert (type(found), server.times, now()) == (expected, [pytest.approx(1000.8)], pytest.approx(ends_at))
-
-    async def test_look_ups_of_both_types_without_a_buffer_have_all_answers(self, resolving, fake_sockets):
-        fake_sockets(room=2)
-        _, resolve = resolving(after(0.4, by(A=four, AAAA=six)))
-        results = await asyncio.gather(*(resolve(f'n{i}.example', BOTH) for i in range(3)))
-        assert [texts(result) for result in results] == [['192.0.2.1', '2001:db8::1']] * 3
-        assert now() == pytest.approx(1001.2)
+        assert found_with_descriptors(anything, 1024, 'n{}.example', count, left) == (f"{count} {{'127.0.0.1'}}\n", '')
 
     async def test_rest_of_a_set_without_a_buffer_waits_for_room_past_the_time_of_the_first(self, nameserver, fake_sockets):
         slow, closed, good = nameserver(after(3, four)), nameserver(), nameserver(a('192.0.2.2'))
@@ -3176,13 +2804,13 @@ asyncio.run(main())
         assert (now(), texts(await first)) == (1003, ['192.0.2.1'])
 
     async def test_look_ups_that_find_a_buffer_later_in_the_step_are_not_hindered(self, nameserver, fake_sockets):
-        slow, one, two = nameserver(after(3, four)), nameserver(a('192.0.2.1')), nameserver(after(0.2, a('192.0.2.2')))
-        refusals = iter([True])
-        fake_sockets(sending=raises(errno.ENOBUFS, lambda sock: sock.getpeername() == one.at and next(refusals, False)))
-        resolve = asking((9, slow.at), one=[(1, one.at)], two=[(1, two.at)])
-        first, *others = start(*(resolve(f'{name}.example', TYPES.A) for name in ('slow', 'one', 'two')))
-        assert [texts(found) for found in await asyncio.gather(*others)] == [['192.0.2.1'], ['192.0.2.2']]
-        assert now() == pytest.approx(1000.2)  # when the second one has closed its socket
+        slow, late, good = nameserver(after(3, four)), nameserver(after(0.1, four)), nameserver(after(0.2, four))
+        refusals = iter([True, True])
+        fake_sockets(sending=raises(errno.ENOBUFS, lambda sock: sock.getpeername() == late.at and next(refusals, False)))
+        resolve = asking((1, late.at), slow=[(9, slow.at)], n2=[(1, good.at)])
+        (first,) = start(resolve('slow.example', TYPES.A))
+        assert await results_of(resolve, 3) == [['192.0.2.1']] * 3
+        assert late.times == [1000.2, 1000.2]  # when the third one has closed its socket
         await first
 
 
@@ -7797,7 +7425,7 @@ import ipaddress
 from collections.abc import AsyncGenerator
 from typing import Any
 import aiodnsresolver as m
-from aiodnsresolver import TYPES, IPv4AddressExpiresAt, IPv6AddressExpiresAt, Resolver
+from aiodnsresolver import TYPES, m.IPv4AddressExpiresAt, m.IPv6AddressExpiresAt, Resolver
 
 async def get_host(fqdn: bytes, qtype: int) -> ipaddress.IPv4Address | None:
     return None
@@ -7808,7 +7436,7 @@ async def one_nameserver(fqdn: bytes) -> AsyncGenerator[tuple[float, tuple[str, 
 async def two_nameservers(fqdn: bytes) -> AsyncGenerator[tuple[float, tuple[ipaddress.IPv4Address, int], tuple[str, int]], None]:
     yield 1, (ipaddress.IPv4Address('192.0.2.53'), 53), ('192.0.2.54', 53)
 async def fake(name: str, qtype: object) -> tuple[Any, ...]:
-    return (IPv4AddressExpiresAt('192.0.2.1', 0),)
+    return (m.IPv4AddressExpiresAt('192.0.2.1', 0),)
 
 hook: m.GetHost = get_host
 sets: m.GetNameservers = one_nameserver
@@ -7819,19 +7447,19 @@ resolve, clear_cache = Resolver(get_host=hook, get_nameservers=get_nameservers, 
 async def connect(resolve: m.Resolve, host: str) -> list[tuple[Any, ...]]:
     m.install(resolve)
     m.install(resolve, asyncio.get_running_loop())
-    found: tuple[IPv4AddressExpiresAt, ...] = await resolve(host, TYPES.A)
+    found: tuple[m.IPv4AddressExpiresAt, ...] = await resolve(host, TYPES.A)
     print((await resolve(host, TYPES.TXT))[0].decode(), found[0].expires_at)
     return await m.getaddrinfo(resolve, host, 80)
 async def use(either: bool) -> float:
     await connect(resolve, 'www.example.com')
     await connect(fake, 'www.example.com')
-    four: tuple[IPv4AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.A)
-    six: tuple[IPv6AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.AAAA)
-    both: tuple[IPv4AddressExpiresAt | IPv6AddressExpiresAt, ...] = await resolve('www.example.com', (TYPES.A, TYPES.AAAA))
+    four: tuple[m.IPv4AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.A)
+    six: tuple[m.IPv6AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.AAAA)
+    both: tuple[IPv4AddressExpiresAt | m.IPv6AddressExpiresAt, ...] = await resolve('www.example.com', (TYPES.A, TYPES.AAAA))
     txt: tuple[m.BytesExpiresAt, ...] = await resolve('www.example.com', TYPES.TXT)
-    plain: tuple[IPv4AddressExpiresAt, ...] = await resolve('www.example.com', 1)
+    plain: tuple[m.IPv4AddressExpiresAt, ...] = await resolve('www.example.com', 1)
     a, b = await asyncio.gather(resolve('a.example', TYPES.A), resolve('b.example', TYPES.AAAA))
-    gathered: tuple[IPv4AddressExpiresAt, IPv6AddressExpiresAt] = a[0], b[0]
+    gathered: tuple[m.IPv4AddressExpiresAt, IPv6AddressExpiresAt] = a[0], b[0]
     address: ipaddress.IPv4Address = four[0]
     for found in await resolve('www.example.com', TYPES.A if either else TYPES.AAAA):
         print(found.expires_at, found.version)
@@ -7846,19 +7474,19 @@ async def use(either: bool) -> float:
 """
 MISTYPED = """
 from collections.abc import AsyncGenerator
-from aiodnsresolver import TYPES, GetNameservers, IPv6AddressExpiresAt, Resolve, Resolver
+from aiodnsresolver import TYPES, GetNameservers, m.IPv6AddressExpiresAt, Resolve, Resolver
 async def get_host(fqdn: bytes, qtype: int) -> str:
     return '192.0.2.1'
 async def flat(fqdn: bytes) -> AsyncGenerator[tuple[float, str, int], None]:
     yield 0.5, '127.0.0.1', 53
 resolve, clear_cache = Resolver(max_sockets='many')  # wrong
-async def use() -> tuple[IPv6AddressExpiresAt, ...]:
+async def use() -> tuple[m.IPv6AddressExpiresAt, ...]:
     await clear_cache()  # wrong
     await resolve('x', 15)  # wrong
     Resolver(get_host=get_host)  # wrong
     return await resolve('www.example.com', TYPES.A)  # wrong
 sets: GetNameservers = flat  # wrong
-async def use_any(resolve: Resolve) -> tuple[IPv6AddressExpiresAt, ...]:
+async def use_any(resolve: Resolve) -> tuple[m.IPv6AddressExpiresAt, ...]:
     return await resolve('www.example.com', TYPES.A)  # wrong
 """
 
