@@ -1418,6 +1418,31 @@ class TestQuestionsAndAnswers:
         failure = read(data, (b'www.example.com', TYPES.TXT), query)
         assert failure[:2] == (m.TemporaryResolverError, CANNOT_BE_READ + 'a character-string of TXT ends at 6 of 5 octets')
 
+    @cases('rcode, additional', {
+        'rcode 6': (6, b''), 'rcode 15': (15, b''), 'SERVFAIL with an OPT record': (2, b'\0\0\x29\4\xd0\0\0\0\0\0\0'),
+    })  # fmt: skip
+    def test_reply_without_a_question_is_a_failure_by_any_error_rcode(self, rcode, additional):
+        failure = read(b'AB' + bytes([0x80, rcode]) + bytes(7) + bytes([bool(additional)]) + additional)
+        assert (failure.error, failure.rcode) == (m.ResponseCodeError, rcode)
+
+    @cases('beside', {
+        'of another name': 'other.example. 20 IN TXT ab',  # which becomes an A record of three octets
+        'of another type': '? 20 IN TXT ab',  # an AAAA record
+    })  # fmt: skip
+    def test_wrong_length_of_a_record_that_was_not_asked_for_is_no_error(self, beside):
+        qtype = b'\0\1' if 'other' in beside else b'\0\x1c'
+        data = wire(A1, beside).replace(b'\0\x10\0\1\0\0\0\x14\0\3\2ab', qtype + b'\0\1\0\0\0\x14\0\3\2ab')
+        assert data != wire(A1, beside)
+        assert texts(read(data).records) == ['192.0.2.1']
+
+    @cases('sections_, expires_at', {
+        'after NS': ({'authority': ['example.com. 30 IN NS ns.example.', SOA]}, 110), 'in the additional section': ({'additional': [SOA]}, 100),
+    })  # fmt: skip
+    def test_soa_counts_wherever_it_stands_in_the_authority_section_alone(self, sections_, expires_at):
+        assert (read(wire(**sections_)).negative, read(wire(**sections_)).expires_at) == (m.NoRecords, expires_at)
+        behind_alias = read(wire('? 50 IN CNAME b.example.', **sections_))
+        assert behind_alias.negative is (m.NoRecords if expires_at > 100 else None)
+
 
 class TestMixCase:
     """The case of letters in queries, at random or by `transform_fqdn`."""
@@ -1801,6 +1826,13 @@ class TestResolvConf:
         await resolve('www.example.com', TYPES.A)
         assert server.queries[0].name == sent
 
+    async def test_rotate_keeps_its_order_in_all_rounds(self, nameserver):
+        one, two = nameserver(silence), nameserver(silence, address='127.0.0.2')
+        with system(one, two, options='rotate attempts:2') as resolve:
+            for i in range(2):
+                assert await result_of(resolve(f'n{i}.example', TYPES.AAAA)) is m.ResolverTimeout
+        assert (one.times, two.times) == ([1000, 1001, 1002.5, 1003.5], [1000.5, 1001.5, 1002, 1003])
+
 
 class TestHosts:
     """hosts(5)."""
@@ -1860,6 +1892,17 @@ class TestHosts:
             resolve, _ = Resolver(get_nameservers=Sets())
             assert texts(await resolve('localhost', TYPES.A)) == texts(await resolve('x.onion', TYPES.A)) == ['192.0.2.1']
             assert texts(await resolve('localhost', TYPES.AAAA)) == ['::1']
+
+    async def test_name_that_is_written_into_the_file_comes_before_its_cached_answer(self, nameserver, hosts_file):
+        server = nameserver(a('192.0.2.1', ttl=300))
+        hosts_file.write_text('')
+        resolve, _ = Resolver(get_nameservers=rounds(server))
+        assert texts(await resolve('www.example', TYPES.A)) == ['192.0.2.1']
+        hosts_file.write_text('192.0.2.7 www.example')
+        await asyncio.sleep(1)
+        for qtype in (TYPES.A, BOTH):
+            assert texts(await resolve('www.example', qtype)) == ['192.0.2.7']
+        assert len(server.queries) == 1
 
 
 def silent_to(*names, **replies):
@@ -2118,21 +2161,29 @@ class TestFailingNameservers:
                     assert await result_of(resolve('gone.example', TYPES.A)) is m.NameDoesNotExist
                 assert len(one.queries) == count
 
-    async def test_silence_to_what_was_asked_before_resolv_conf_changed_says_nothing(self, nameserver, monkeypatch, tmp_path, caplog):
+    async def test_silence_to_what_was_asked_before_resolv_conf_changed_says_nothing(self, nameserver, resolv_conf, caplog):
         one, two = nameserver(silence), nameserver(four, address='127.0.0.2')
-        path = tmp_path / 'resolv.conf'
-        monkeypatch.setattr(m, 'RESOLV_CONF', str(path))
-        path.write_text('nameserver 127.0.0.1')
+        resolv_conf.write_text('nameserver 127.0.0.1')
         with at_their_ports(one, two):
             resolve, _ = Resolver(no_host)
             await resolve('localhost', TYPES.A)
             await asyncio.sleep(0.9)
             before = start(*(resolve(f'{name}.example', TYPES.A) for name in 'ab'))
             await asyncio.sleep(0.1)
-            path.write_text('nameserver 127.0.0.1\nnameserver 127.0.0.2')
+            resolv_conf.write_text('nameserver 127.0.0.1\nnameserver 127.0.0.2')
             assert texts(await resolve('c.example', TYPES.A)) == ['192.0.2.1']
             await asyncio.gather(*before, return_exceptions=True)
         assert [record for record in caplog.records if record.levelname == 'WARNING'] == []
+
+    async def test_silence_to_one_name_is_forgotten_when_resolv_conf_names_others(self, nameserver, resolv_conf, caplog):
+        one, two = nameserver(silence), nameserver(a('192.0.2.1'), address='127.0.0.2')
+        with at_their_ports(one, two):
+            resolve, _ = Resolver(no_host)
+            for i, more in enumerate(('', 'nameserver 127.0.0.3')):
+                resolv_conf.write_text(f'nameserver 127.0.0.1\nnameserver 127.0.0.2\n{more}')
+                await asyncio.sleep(1)
+                await resolve(f'n{i}.example', TYPES.A)
+        assert (len(one.queries), caplog.messages) == (2, [])
 
 
 class TestRecvfrom:
@@ -2413,6 +2464,14 @@ class TestPoller:
         async with self.nothing_left_after(0.06):
             await asyncio.gather(*(resolve(f'{name}.example', TYPES.A) for name in ('long', 'short')))
             assert now() == pytest.approx(1000.2)
+
+    async def test_call_at_that_is_patched_later_is_used(self, nameserver, monkeypatch):
+        loop, resolve = asyncio.get_running_loop(), asking(*[(1, nameserver(silence).at)] * 5)
+        assert await result_of(resolve('before.example', TYPES.A)) is m.ResolverTimeout
+        call_at = loop.call_at
+        monkeypatch.setattr(loop, 'call_at', lambda when, *args, **options: call_at(now() + (when - now()) / 100, *args, **options))
+        assert await result_of(resolve('www.example.com', TYPES.A)) is m.ResolverTimeout
+        assert now() == pytest.approx(1005.05)
 
 
 class TestSockets:
@@ -2705,6 +2764,18 @@ class TestShortages:
         assert await results_of(resolve, 3) == [['192.0.2.1']] * 3
         assert late.times == [1000.2, 1000.2]  # when the third one has closed its socket
         await first
+
+    async def test_shortage_is_over_while_a_socket_is_open_all_the_time(self, nameserver, fake_sockets):
+        silent, server, sockets = nameserver(silence), nameserver(after(0.1, a('192.0.2.1'))), fake_sockets(limit=2)
+        resolve = asking((5, server.at), long=[(99, silent.at)])
+        (long,) = start(resolve('long.example', TYPES.A))
+        await asyncio.sleep(0.1)
+        await results_of(resolve, 3)
+        assert (now(), sockets.refused > 0) == (pytest.approx(1000.4), True)  # one after another
+        sockets.limit = 1000
+        await asyncio.gather(*(resolve(f'm{i}.example', TYPES.A) for i in range(100)))
+        assert now() < 1001.2  # more at once with each that is closed
+        await end(long)
 
 
 async def result_of(look_up):
@@ -6702,6 +6773,7 @@ class TestGetaddrinfo:
         'SERVFAIL': (servfail, socket.EAI_AGAIN, m.ResponseCodeError),
         'silence': (silence, socket.EAI_AGAIN, m.ResolverTimeout),
         'loop': (aliases_in_a_loop, socket.EAI_FAIL, m.AliasChainTooLong),
+        'bad address': (bad_address, socket.EAI_FAIL, m.BadAddress),
     })  # fmt: skip
     async def test_errors_are_gaierrors_with_our_message(self, nameserver, given, code, cause):
         error = await error_of_getaddrinfo(asking((0.5, nameserver(given).at)), 'www.example.com', 80)
@@ -6756,6 +6828,19 @@ class TestGetaddrinfo:
         server, resolve = resolving(four)
         await m.getaddrinfo(resolve, Name('www.example'), 80, family=socket.AF_INET)
         assert server.names == ['www.example']
+
+    async def test_route_is_that_of_the_first_address_of_ipv6_with_its_scope_id(self, both, nameserver):
+        with system(nameserver(), hosts='192.0.2.1 db\nfe80::1%lo db\n2001:db8::1 db') as resolve:
+            infos = await m.getaddrinfo(resolve, 'db', 80, **STREAM)
+        assert [info[4][0] for info in infos] == ['fe80::1', '2001:db8::1', '192.0.2.1']
+        m.has_route.assert_called_once_with('fe80::1', socket.if_nametoindex('lo'), 1000)
+
+    @cases('host', {'IPv4': '192.0.2.1', 'short IPv4': '127.1', 'IPv6': '2001:DB8::1'})
+    async def test_canonical_name_of_an_address_is_that_of_the_c_library(self, clock, host):
+        options = {'flags': socket.AI_CANONNAME, **STREAM}
+        (info,) = await m.getaddrinfo(Resolver()[0], host, 80, **options)
+        assert [info] == socket.getaddrinfo(host, 80, **options)
+        assert info[3]
 
 
 class OtherLoop:
@@ -6858,6 +6943,26 @@ class TestInstall:
         loop = OtherLoop()
         assert await connect_on(loop, sock='a socket', ssl=True) == ('a protocol', None)
         assert loop.calls == [(None, None, {'family': 0, 'proto': 0, 'flags': 0, 'server_hostname': None, 'sock': 'a socket', 'ssl': True})]
+
+    async def test_name_is_looked_up_by_the_family_protocol_and_flags_given(self):
+        loop, given = OtherLoop(), {'family': socket.AF_INET6, 'proto': socket.IPPROTO_TCP, 'flags': socket.AI_ADDRCONFIG}
+        m.install(None, loop)
+        infos = [(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, '', ('2001:db8::1', 80, 0, 0))]
+        loop.getaddrinfo = unittest.mock.AsyncMock(return_value=infos)
+        await loop.create_connection(asyncio.Protocol, 'www.example.com', 80, **given)
+        loop.getaddrinfo.assert_called_once_with('www.example.com', 80, type=socket.SOCK_STREAM, **given)
+
+    @in_each_loop
+    def test_sock_connect_finds_names_by_resolve(self, loop_factory):
+        async def main():
+            m.install(fake)
+            with socket.create_server(('127.0.0.1', 0)) as listening, socket.socket() as sock:
+                sock.setblocking(False)
+                await asyncio.get_running_loop().sock_connect(sock, ('www.invalid', listening.getsockname()[1]))
+
+        fake = unittest.mock.AsyncMock(return_value=(m.IPv4AddressExpiresAt('127.0.0.1', 0),))
+        run(main(), loop_factory)
+        fake.assert_called_once_with('www.invalid', TYPES.A)
 
 
 COMMAND = [sys.executable, '-m', 'aiodnsresolver']
@@ -7069,6 +7174,12 @@ class TestCommand:
         with pytest.raises(SystemExit, match='1'):
             m.run()
         assert changed == [(number, signal.SIG_DFL) for number in set_]
+
+    async def test_nameservers_given_are_asked_in_turn(self, nameserver):
+        one, two = nameserver(silence), nameserver(a('192.0.2.1'))
+        options = m.parse_arguments(['x', f'--nameserver={one.text}', f'--nameserver={two.text}'])
+        assert texts(await options.resolve('www.example', TYPES.A)) == ['192.0.2.1']
+        assert (one.times, two.times) == ([1000], [1000.5])
 
 
 class TestSuiteThatExists(unittest.TestCase):
@@ -7282,6 +7393,12 @@ class TestTypes:
         assert [each.returncode for each in done] == [0, 1], done[0].stdout
         wrong = [number for number, line in enumerate(MISTYPED.splitlines(), 1) if line.endswith('# wrong')]
         assert sorted({int(line) for line in re.findall(r'mistyped.py:(\d+).* error', done[1].stdout)}) == wrong
+
+    def test_types_of_hooks_can_be_evaluated(self):
+        assert typing.get_type_hints(m.Resolve.__call__)['name'] is str
+        assert typing.get_args(m.TransformFqdn) == ([bytes], bytes)
+        assert typing.get_args(m.GetHost)[0] == [bytes, TYPES]
+        assert typing.get_args(m.GetNameservers)[0] == [bytes]
 
 
 README = (HERE / 'README.md').read_text()
