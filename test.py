@@ -1443,6 +1443,13 @@ class TestQuestionsAndAnswers:
         behind_alias = read(wire('? 50 IN CNAME b.example.', **sections_))
         assert behind_alias.negative is (m.NoRecords if expires_at > 100 else None)
 
+    @cases('text, additional', {'three octets, and another section': ('ab', ['x.example. 1 IN A 192.0.2.9']), 'five octets': ('abcd', [])})
+    def test_address_of_a_wrong_length_before_other_octets_is_bad(self, text, additional):
+        size = bytes([len(text) + 1, len(text)]) + text.encode()  # of the data, and of the text in it
+        data = wire(f'? 20 IN TXT {text}', additional=additional).replace(b'\0\x10\0\1\0\0\0\x14\0' + size, b'\0\1\0\1\0\0\0\x14\0' + size)
+        failure = read(data)
+        assert (failure.error, f'{len(text) + 1} octets, not 4' in failure.what) == (m.BadAddress, True)
+
 
 class TestMixCase:
     """The case of letters in queries, at random or by `transform_fqdn`."""
