@@ -1297,7 +1297,7 @@ class Cache:
             self.stale[key]
             for qtype in qtypes
             if (key := (*fqdns, qtype)) in self.stale
-            and now < self.stale[key][1].expires_at + self.stale_for
+            and now <= self.stale[key][1].expires_at + self.stale_for
         ]
         first = min([fqdns.index(fqdn) for fqdn, _ in found], default=0)
         return tuple([
