@@ -1345,7 +1345,7 @@ class Cache:
 #   - A flight for each question. A hook would have to serve two of them at once.
 #   - Adding a record type to a flight under way. It would begin in the middle of a set; now it has
 #     a flight of its own.
-#   - A context variable that says in whose hooks the code is. It tells of tasks made there, too, but
+#   - A context variable that says in whose hook the code is. It tells of tasks made there, too, but
 #     also of all that is begun while a look-up is driven by hand.
 #   - Sending each query as it is made: 10 to 15 % slower with 100 look-ups under way.
 

@@ -14,7 +14,6 @@ import encodings.idna
 import encodings.punycode
 import errno
 import fcntl
-import fractions
 import functools
 import gc
 import heapq
@@ -2138,7 +2137,7 @@ class TestFailingNameservers:
         with system(one, two) as resolve:
             assert await results_of(resolve, 2) == [m.ResolverTimeout] * 2
             one.replies[:] = [nxdomain]
-            for pause, count in ((20, 2), (10, 1)):
+            for pause, count in ((20, 2), (6, 1)):
                 await asyncio.sleep(pause)
                 one.queries.clear()
                 for _ in range(2):
@@ -2797,31 +2796,17 @@ async def begun(resolve):
 class TestSlowNameservers:
     """A nameserver slower than its timeout: no reply on its way is thrown away."""
 
-    @cases('qtype, max_sockets, count, ends_at', {
-        'one type': (TYPES.A, 256, 600, 1002.1),  # in three waves of at most 256, each of 0.7 s
-        'both families': (BOTH, 256, 300, 1002.1),  # of 128
-        'seven sockets': (TYPES.A, 7, 20, 1002.1),
-        'six sockets and both families': (BOTH, 6, 9, 1002.1),
-        'three sockets and both families': (BOTH, 3, 3, 1002.1),  # one after another: there is no room for the other's whole set
-        'two sockets and both families': (BOTH, 2, 3, 1002.1),
-        'one socket': (TYPES.A, 1, 3, 1002.1),
+    @cases('qtype, max_sockets, count', {  # in three waves of 0.7 s
+        'one type': (TYPES.A, 256, 600), 'seven sockets': (TYPES.A, 7, 20), 'one socket': (TYPES.A, 1, 3),
+        'both families': (BOTH, 256, 300), 'two sockets and both families': (BOTH, 2, 3), 'six sockets and both families': (BOTH, 6, 9),
+        'three sockets and both families': (BOTH, 3, 3),  # one after another: there is no room for the other's whole set
     })  # fmt: skip
-    async def test_reply_later_than_the_timeout_fails_no_look_up(self, nameserver, fake_sockets, qtype, max_sockets, count, ends_at):
+    async def test_reply_later_than_the_timeout_fails_no_look_up(self, nameserver, fake_sockets, qtype, max_sockets, count):
         server, sockets = nameserver(after(0.7, by(A=four, AAAA=six))), fake_sockets()
         addresses = ['192.0.2.1', '2001:db8::1'] if qtype is BOTH else ['192.0.2.1']
         assert await results_of(resolver_for(server, max_sockets=max_sockets)[0], count, qtype) == [addresses] * count
-        assert (now(), len(server.queries)) == (pytest.approx(ends_at), 2 * len(addresses) * count)
+        assert (now(), len(server.queries)) == (pytest.approx(1002.1), 2 * len(addresses) * count)
         assert max(sockets.counts) <= max_sockets
-
-    async def test_slow_fifth_of_many_names_fails_no_look_up(self, nameserver):
-        slow = {f'n{i}.example': after(0.9, four) for i in range(0, 600, 5)}
-        resolve, _ = resolver_for(nameserver(zone(slow, otherwise=after(0.1, four))), max_sockets=51)
-        names = (f'n{i}.example' for i in range(600))
-
-        async def look_up_one_after_another():
-            return [await resolve(name, TYPES.A) for name in names]
-
-        assert sum(map(len, await asyncio.gather(*(look_up_one_after_another() for _ in range(40))))) == 600
 
     @cases('max_sockets, count, sockets', {
         '256': (256, 1, 5), 'ten': (10, 1, 5), 'eight': (8, 1, 4), 'four': (4, 1, 2), 'three': (3, 1, 2), 'two': (2, 1, 1),
@@ -2837,8 +2822,7 @@ class TestSlowNameservers:
     @cases('delay', {'after four retries': 2.2, 'after two retries': 1.2, 'after one retry': 0.7})
     async def test_any_of_several_queries_may_be_answered_late(self, resolving, delay):
         _, resolve = resolving(after(delay, four), max_sockets=2)
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == 1000 + delay
+        assert (await result_of(resolve('www.example.com', TYPES.A)), now()) == (['192.0.2.1'], 1000 + delay)
 
     async def test_socket_of_another_look_up_is_never_closed(self, nameserver):
         slow, good = nameserver(after(0.9, a('192.0.2.1'))), nameserver(a('192.0.2.2'))
@@ -2854,16 +2838,29 @@ class TestSlowNameservers:
         assert await results_of(resolver_for(silent, good, max_sockets=2)[0], 4) == [['192.0.2.1']] * 4
         assert (silent.times, good.times, now()) == ([1000] * 2 + [1000.6] * 2, [1000.5] * 2 + [1001.1] * 2, pytest.approx(1001.2))
 
-    async def test_late_socket_is_kept_while_others_wait_for_their_turn(self, nameserver):
-        with system(nameserver(after(0.7, four))):
-            assert await results_of(Resolver(max_sockets=2)[0], 6) == [['192.0.2.1']] * 6
-        assert now() == pytest.approx(1002.1)
+    async def test_very_many_tries_of_one_nameserver_take_sixteen_sockets(self, resolving, fake_sockets):
+        sockets = fake_sockets()
+        server, resolve = resolving(silence, times=40)
+        with pytest.raises(m.ResolverTimeout):
+            await resolve('www.example.com', TYPES.A)
+        assert (len(server.queries), max(sockets.counts)) == (40, 16)
+
+    async def test_look_up_at_the_limit_gives_up_its_oldest_and_no_later_one(self, nameserver):
+        one, two, three = nameserver(silence), nameserver(after(0.8, a('192.0.2.1'))), nameserver(silence)
+        resolve, _ = resolver_for(one, two, three, max_sockets=2, times=1)
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert ([len(server.queries) for server in (one, two, three)], now()) == ([1, 1, 1], pytest.approx(1001.3))
 
 
 IGNORED = (
     'gave a reply that was ignored, since it does not keep the case of the letters in the query: if it never does, turn the mixing of the '
     'case off, by "options randomize-case:0" in resolv.conf or, with get_nameservers, by Resolver(transform_fqdn=lambda fqdn: fqdn)'
 )
+
+
+def cut(then, reply=truncated_and_empty):
+    """A reply that is cut to nothing where the query has no OPT record."""
+    return lambda query: (then if query.edns == 0 else reply)(query)
 
 
 def bare_header(rcode):
@@ -2877,11 +2874,6 @@ FAILING = {  # replies, what is said of it, the error, seconds until it is out, 
     'closed': ([], 'refused: nothing listens there', m.NameserverRefused, 0, 0),
     'SERVFAIL': ([servfail], 'answered SERVFAIL', m.ResponseCodeError, 0, 1),
     'REFUSED': ([refused], 'answered REFUSED', m.ResponseCodeError, 0, 1),
-    'FORMERR': ([formerr], 'answered FORMERR', m.ResponseCodeError, 0, 1),
-    'NOTIMP': ([notimp], 'answered NOTIMP', m.ResponseCodeError, 0, 1),
-    'bare FORMERR': ([bare_header(1)], 'answered FORMERR', m.ResponseCodeError, 0, 1),
-    'bare SERVFAIL': ([bare_header(2)], 'answered SERVFAIL', m.ResponseCodeError, 0, 1),
-    'bare NOTIMP': ([bare_header(4)], 'answered NOTIMP', m.ResponseCodeError, 0, 1),
     'bare REFUSED': ([bare_header(5)], 'answered REFUSED', m.ResponseCodeError, 0, 1),
     'lame': ([lame], 'is neither authoritative nor recursive (lame)', m.TemporaryResolverError, 0, 1),
 }
@@ -2894,17 +2886,20 @@ FAILING_AT_FIRST = {  # replies, seconds, queries
     'comes back': ([silence, a('192.0.2.66')], 1, 1),
 }
 NO_ROUTE = 'fe80::1%nosuch', 53
+NO_SETS = 'no nameserver was asked, since get_nameservers yielded none, or since no socket or buffer was free'
+
+
+def numbered(servers, steps):
+    """Steps of Sets, in which nameservers have their numbers among these in place of their addresses."""
+
+    def to_set(timeout, *parts):
+        return timeout, *(servers[part].at if isinstance(part, int) else part for part in parts)
+
+    return [to_set(*step) if isinstance(step, tuple) else step for step in steps]
 
 
 class TestLookUps:
     """One question, put to one set of nameservers after another."""
-
-    async def test_address_comes_with_its_expiry(self, resolving):
-        _, resolve = resolving(after(0.3, a('192.0.2.1', '192.0.2.2')))
-        addresses = await resolve('www.example.com', TYPES.A)
-        assert addresses == (m.IPv4AddressExpiresAt('192.0.2.1', 1020), m.IPv4AddressExpiresAt('192.0.2.2', 1020))
-        assert [address.expires_at for address in addresses] == [1020, 1020]  # from when the query was sent, not from the reply
-        assert now() == 1000.3
 
     async def test_other_types_are_asked_for(self, resolving):
         server, resolve = resolving(a('2001:db8::1'), reply('? 20 IN TXT "so" "me"'), alias('b.example'))
@@ -2913,10 +2908,7 @@ class TestLookUps:
         assert await resolve('www.example.com', TYPES.CNAME) == (b'b.example',)
         assert server.types == [28, 16, 5]
 
-    @cases('ip', {
-        'IPv4': '127.0.0.1', 'IPv6': '::1', 'IPv6 with a scope id': '::1%lo',
-        'IPv4 as an object': ipaddress.ip_address('127.0.0.1'), 'IPv6 as an object': ipaddress.ip_address('::1'),
-    })  # fmt: skip
+    @cases('ip', {'IPv4': '127.0.0.1', 'IPv6': '::1', 'IPv6 with a scope id': '::1%lo', 'IPv6 as an object': ipaddress.ip_address('::1')})
     async def test_nameservers_of_both_families_are_asked(self, nameserver, ip):
         server = nameserver(a('192.0.2.1'), address=str(ip).removesuffix('%lo'))
         assert texts(await asking((1, (ip, server.at[1])))('www.example.com', TYPES.A)) == ['192.0.2.1']
@@ -2934,28 +2926,10 @@ class TestLookUps:
 
     async def test_timeout_around_a_look_up_is_as_around_sleep(self, resolving):
         _, resolve = resolving(silence)
-        with pytest.raises(asyncio.TimeoutError) as caught:
-            await asyncio.wait_for(resolve('www.example.com', TYPES.A), 0.7)
-        assert (type(caught.value), now()) == (TimeoutError, 1000.7)
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError) as caught:
             async with asyncio.timeout(0.7):
                 await resolve('www.example.com', TYPES.A)
-        assert asyncio.current_task().cancelling() == 0
-
-    async def test_task_group_of_look_ups_ends_as_one_of_sleeps(self, nameserver):
-        resolve = asking((5, nameserver(silence).at))
-
-        async def fail():
-            await asyncio.sleep(0.3)
-            raise ZeroDivisionError
-
-        with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(resolve(name, TYPES.A)) for name in ('same.example', 'same.example', 'other.example')]
-                group.create_task(fail())
-        assert [type(error) for error in caught.value.exceptions] == [ZeroDivisionError]
-        assert all(task.cancelled() for task in tasks)
-        assert now() == 1000.3
+        assert (type(caught.value), now(), asyncio.current_task().cancelling()) == (TimeoutError, 1000.7, 0)
 
     @cases('replies, sets, expected, ends_at, queries', {
         'the first answers': ([four, a('192.0.2.2')], [(1, 0), (1, 1)], ['192.0.2.1'], 1000, [1, 0]),
@@ -2972,41 +2946,34 @@ class TestLookUps:
         'no nameserver': ([four], [(1,), (1,), (1, 0)], ['192.0.2.1'], 1000, [1]),
         'one without a route': ([four], [(1, NO_ROUTE), (1, NO_ROUTE), (1, 0)], ['192.0.2.1'], 1000, [1]),
         'two without a route': ([four], [(1, NO_ROUTE, ('fe80::2%nosuch', 53)), (1, 0)], ['192.0.2.1'], 1000, [1]),
+        'timeout of another kind': ([silence, four], [(decimal.Decimal('0.5'), 0), (1, 1)], ['192.0.2.1'], 1000.5, [1, 1]),
+        'late answer before a set, during a hook': ([after(0.7, four), silence], [(0.5, 0), 1, (0.5, 1)], ['192.0.2.1'], 1001.5, [1, 0]),
+        'late answer at the end, during a hook': ([after(0.7, four)], [(0.5, 0), 1], ['192.0.2.1'], 1001.5, [1]),
+        'late bad address at the end, during a hook': ([after(0.7, bad_address)], [(0.5, 0), 1], m.BadAddress, 1001.5, [1]),
+        'late answer before a bad set, during a hook': ([after(0.7, four)], [(0.5, 0), 1, 'nonsense'], ['192.0.2.1'], 1001.5, [1]),
     })  # fmt: skip
     async def test_next_set_is_asked_when_one_is_out_or_its_time_is_up(self, nameserver, replies, sets, expected, ends_at, queries):
         servers = [nameserver(reply) for reply in replies]
-        given = [(timeout, *(servers[which].at if isinstance(which, int) else which for which in parts)) for timeout, *parts in sets]
-        assert await result_of(asking(*given)('www.example.com', TYPES.A)) == expected
+        assert await result_of(asking(*numbered(servers, sets))('www.example.com', TYPES.A)) == expected
         assert (now(), [len(server.queries) for server in servers]) == (ends_at, queries)
 
+    @cases('is_beside', {'before a good one': False, 'beside a good one': True})
     @cases('replies, seconds, queries', FAILING_AT_FIRST)
-    async def test_failing_nameserver_before_a_good_one_costs_its_time(self, nameserver, replies, seconds, queries):
+    async def test_failing_nameserver_costs_its_time_before_a_good_one(self, nameserver, replies, seconds, queries, is_beside):
         bad, good = nameserver(*replies), nameserver(a('192.0.2.1'), address='127.0.0.2')
-        assert texts(await asking(*[(1, bad.at), (1, good.at)] * 2)('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert (now(), len(bad.queries), len(good.queries)) == (1000 + seconds, queries, 1)
-
-    @cases('replies, queries', {name: (replies, min(queries, 1)) for name, (replies, _, queries) in FAILING_AT_FIRST.items()})
-    async def test_failing_nameserver_beside_a_good_one_costs_nothing(self, nameserver, replies, queries):
-        bad, good = nameserver(*replies), nameserver(a('192.0.2.1'), address='127.0.0.2')
-        assert texts(await asking((1, bad.at, good.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert (now(), len(bad.queries), len(good.queries)) == (1000, queries, 1)
+        sets = [(1, bad.at, good.at)] if is_beside else [(1, bad.at), (1, good.at)] * 2
+        assert await results_of(asking(*sets), 1) == [['192.0.2.1']]
+        expected = (1000, min(queries, 1), 1) if is_beside else (1000 + seconds, queries, 1)
+        assert (now(), len(bad.queries), len(good.queries)) == expected
 
     @cases('replies, says, error, seconds, queries', FAILING)
     async def test_failing_nameservers_alone_are_in_the_error(self, nameserver, replies, says, error, seconds, queries):
-        servers = [nameserver(*replies), nameserver(*replies, address='127.0.0.3')]
+        one, two = servers = nameserver(*replies), nameserver(*replies, address='127.0.0.3')
         raised = await error_of(asking(*[(1, server.at) for server in servers] * 2)('www.example.com', TYPES.A))
-        assert type(raised) is error
-        assert str(raised) == f'www.example.com A: {servers[0].text} {says} (2 times); {servers[1].text} {says} (2 times)'
-        assert (now(), *[len(server.queries) for server in servers]) == (1000 + 4 * seconds, 2 * queries, 2 * queries)
+        assert (type(raised), str(raised)) == (error, f'www.example.com A: {one.text} {says} (2 times); {two.text} {says} (2 times)')
+        assert (now(), len(one.queries), len(two.queries)) == (1000 + 4 * seconds, 2 * queries, 2 * queries)
         if not replies:
-            assert isinstance(raised.__cause__, ConnectionRefusedError)
-            assert raised.errno == errno.ECONNREFUSED
-
-    async def test_nameserver_that_dies_is_in_the_error_twice(self, nameserver):
-        server = nameserver(dies)
-        error = await error_of(asking(*[(1, server.at)] * 2)('www.example.com', TYPES.A))
-        assert str(error) == f'www.example.com A: {server.text} timed out after 1 s; {server.text} refused: nothing listens there'
-        assert (type(error), now(), len(server.queries)) == (m.NameserverRefused, 1001, 1)
+            assert (type(raised.__cause__), raised.errno) == (ConnectionRefusedError, errno.ECONNREFUSED)
 
     @cases('spoil', {
         'other ID': lambda data: bytes([data[0] ^ 1]) + data[1:],
@@ -3016,20 +2983,28 @@ class TestLookUps:
         'NXDOMAIN': lambda data: data[:3] + b'\3' + data[4:],
         'cut off': lambda data: data[:11],
     })  # fmt: skip
-    async def test_other_bare_header_is_ignored(self, resolving, spoil):
-        _, resolve = resolving(lambda query: [spoil(bare_header(5)(query)), 0.1, a('192.0.2.1')(query)])
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == 1000.1
+    def test_other_bare_header_is_ignored(self, spoil):
+        assert read(bare_header(5)(QUERY)).rcode == 5
+        assert read(spoil(bare_header(5)(QUERY))) is None
 
-    async def test_error_tells_what_each_nameserver_did(self, nameserver):
-        one, two, three = nameserver(silence), nameserver(refused), nameserver(silence)
-        error = await error_of(asking((0.5, one.at), (2, two.at, three.at), (0.1, two.at))('www.example.com', TYPES.A))
-        assert (type(error), error.rcode) == (m.ResponseCodeError, 5)
-        assert str(error) == (
-            f'www.example.com A: {one.text} timed out after 0.5 s; {two.text} answered REFUSED (2 times); {three.text} timed out after 2 s'
-        )
-        with pytest.raises(m.ResolverTimeout):  # what happened last
-            await asking((2, three.at, two.at))('www.example.com', TYPES.A)
+    @cases('replies, sets, error, says', {
+        'several': (
+            [silence, refused, silence], [(0.5, 0), (2, 1, 2), (0.1, 1)], m.ResponseCodeError,
+            '{0} timed out after 0.5 s; {1} answered REFUSED (2 times); {2} timed out after 2 s',
+        ),
+        'silence after an error': ([refused, silence], [(2, 1, 0)], m.ResolverTimeout, '{0} answered REFUSED; {1} timed out after 2 s'),
+        'one that dies': ([dies], [(1, 0)] * 2, m.NameserverRefused, '{0} timed out after 1 s; {0} refused: nothing listens there'),
+        'one that is cut, and then lost': (
+            [cut(silence)], [(0.5, 0)], m.ResolverTimeout, '{0} gave a truncated reply that holds no record; {0} timed out after 0.5 s',
+        ),
+        'no route': ([], [(1, NO_ROUTE)], m.NameserverUnreachable, '[fe80::1%nosuch]:53 cannot be asked: no interface with this name'),
+        'no set': ([], [], m.TemporaryResolverError, NO_SETS), 'empty sets': ([], [(1,), (1,)], m.TemporaryResolverError, NO_SETS),
+    })  # fmt: skip
+    async def test_error_tells_what_each_nameserver_did(self, nameserver, replies, sets, error, says):
+        servers = [nameserver(reply) for reply in replies]
+        raised = await error_of(asking(*numbered(servers, sets))('www.example.com', TYPES.A))
+        assert (type(raised), str(raised)) == (error, f'www.example.com A: {says.format(*(server.text for server in servers))}')
+        assert error is not m.ResponseCodeError or raised.rcode == 5
 
     async def test_error_of_very_many_failures_tells_some(self, clock, fake_sockets):
         fake_sockets(sending=raises(errno.EPERM))
@@ -3038,53 +3013,32 @@ class TestLookUps:
         assert '127.0.0.1:7 cannot be asked: Operation not permitted (2 times)' in str(error)
         assert (type(error), type(error.__cause__)) == (m.NameserverUnreachable, PermissionError)
 
-    async def test_unreachable_nameserver_is_in_the_error(self, clock):
-        with pytest.raises(m.NameserverUnreachable, match=r'\[fe80::1%nosuch\]:53 cannot be asked: ') as caught:
-            await asking((1, NO_ROUTE))('www.example.com', TYPES.A)
-        assert isinstance(caught.value.__cause__, OSError)
-
-    @pytest.mark.parametrize('code', ['EAFNOSUPPORT', 'ENETUNREACH', 'EHOSTUNREACH', 'EADDRNOTAVAIL', 'EPERM'])
-    async def test_missing_family_leaves_the_other(self, nameserver, fake_sockets, code):
-        fake_sockets(opening=raises(getattr(errno, code), lambda family: family == socket.AF_INET6))
-        resolve = asking((1, ('2001:db8::53', 53)), (1, nameserver(a('192.0.2.1')).at))
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == 1000
-
-    @cases('count', {'one look-up': 1, 'five look-ups': 5})
-    @pytest.mark.parametrize('code', ['EAGAIN', 'ENETUNREACH', 'EPERM'])
-    async def test_error_of_send_rules_the_nameserver_out(self, nameserver, fake_sockets, code, count):
-        bad, good = nameserver(silence), nameserver(a('192.0.2.1'))
-        fake_sockets(sending=raises(getattr(errno, code), lambda sock: sock.getpeername() == bad.at))
-        assert await results_of(resolver_for(bad, good)[0], count) == [['192.0.2.1']] * count
-        assert now() == 1000
+    @cases('call, code', {
+        'no family': ('opening', errno.EAFNOSUPPORT), 'no route': ('sending', errno.ENETUNREACH), 'would block': ('sending', errno.EAGAIN),
+    })  # fmt: skip
+    async def test_error_of_a_socket_rules_its_nameserver_out(self, nameserver, fake_sockets, call, code):
+        bad, good = nameserver(silence, address='::1'), nameserver(a('192.0.2.1'))
+        fake_sockets(**{call: raises(code, lambda of: getattr(of, 'family', of) == socket.AF_INET6)})
+        assert (await results_of(resolver_for(bad, good)[0], 5), now()) == ([['192.0.2.1']] * 5, 1000)
 
     async def test_error_of_recv_rules_the_nameserver_out(self, nameserver, fake_sockets):
         bad, good = nameserver(after(0.1, lambda _: b'unreachable')), nameserver(a('192.0.2.1'))
         fake_sockets(receiving=raises(errno.EHOSTUNREACH, lambda data: data == b'unreachable'))
-        assert texts(await resolver_for(bad, good)[0]('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == 1000.1
-        with pytest.raises(m.NameserverUnreachable, match=f'www.example.com A: {bad.text} cannot be asked: No route to host$') as caught:
-            await asking((1, bad.at))('www.example.com', TYPES.A)
-        assert (caught.value.errno, type(caught.value.__cause__)) == (errno.EHOSTUNREACH, OSError)
+        assert (await results_of(resolver_for(bad, good)[0], 1), now()) == ([['192.0.2.1']], 1000.1)
+        error = await error_of(asking((1, bad.at))('www.example.com', TYPES.A))
+        assert (type(error), str(error)) == (m.NameserverUnreachable, f'www.example.com A: {bad.text} cannot be asked: No route to host')
+        assert (error.errno, type(error.__cause__)) == (errno.EHOSTUNREACH, OSError)
 
-    @cases('given', {'no set': (), 'empty sets': ((1,), (1,))})
-    async def test_missing_nameservers_are_an_error(self, clock, given):
-        with pytest.raises(m.TemporaryResolverError, match='A: no nameserver was asked, since get_nameservers yielded none'):
-            await asking(*given)('www.example.com', TYPES.A)
-
-    @cases('other, ends_at', {
-        'with a late deadline': ([(9, 'silent'), (9, 'good')], 1009),
-        'with one that is over': ([(0.2, 'silent'), (9, 'good')], 1000.2),
-        'with one that ends with it': ([(0.5, 'silent'), (0.5, 'good')], 1000.5),
-        'with an answer before it': ([(0.5, 'quick')], 1000.1),
+    @cases('other, ends_at', {  # nameservers: one that is silent, one that answers at once, and one that takes 0.1 s
+        'with a late deadline': ([(9, 0), (9, 1)], 1009), 'with one that is over': ([(0.2, 0), (9, 1)], 1000.2),
+        'with one that ends with it': ([(0.5, 0), (0.5, 1)], 1000.5), 'with an answer before it': ([(0.5, 2)], 1000.1),
     })  # fmt: skip
     async def test_each_of_the_sets_sent_together_has_its_own_deadline(self, nameserver, other, ends_at):
-        silent, good, quick = (nameserver(reply).at for reply in (silence, four, after(0.1, four)))
-        servers = {'silent': silent, 'good': good, 'quick': quick}
-        resolve = asking((0.5, silent), (0.5, good), other=[(timeout, servers[name]) for timeout, name in other])
+        servers = [nameserver(reply) for reply in (silence, four, after(0.1, four))]
+        resolve = asking(*numbered(servers, [(0.5, 0), (0.5, 1)]), other=numbered(servers, other))
 
         async def time_of_answer(name):
-            assert texts(await resolve(f'{name}.example', TYPES.A)) == ['192.0.2.1']
+            await resolve(f'{name}.example', TYPES.A)
             return now()
 
         assert await asyncio.gather(*map(time_of_answer, ('first', 'other', 'last'))) == [1000.5, ends_at, 1000.5]
@@ -3100,13 +3054,17 @@ class TestLookUps:
     async def test_datagram_after_a_wrong_checksum_is_read(self, resolving, fake_sockets):
         fake_sockets(receiving=raises(errno.EAGAIN, lambda data: data == b'spoilt'))
         _, resolve = resolving(lambda query: [b'spoilt', 0.1, a('192.0.2.1')(query)])
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == pytest.approx(1000.1)
+        assert (await results_of(resolve, 1), now()) == ([['192.0.2.1']], pytest.approx(1000.1))
 
     async def test_reply_of_any_length_is_read_as_a_whole(self, resolving):
         addresses = [f'198.51.{i // 256}.{i % 256}' for i in range(4092)]  # 65,505 octets, where a datagram has room for 65,507
         _, resolve = resolving(a(*addresses))
         assert texts(await resolve('www.example.com', TYPES.A)) == addresses
+
+    async def test_nameserver_of_a_hook_is_asked_as_often_as_the_hook_says(self, resolving):
+        server, resolve = resolving(servfail, lame, servfail, a('192.0.2.1'))
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert (len(server.queries), now()) == (4, 1000)
 
 
 class TestArrivedReplies:
@@ -3115,14 +3073,11 @@ class TestArrivedReplies:
     async def test_long_step_does_not_count_for_queries_sent_at_its_end(self, nameserver, clock):
         silent, server = nameserver(silence), nameserver(a('192.0.2.1', ttl=20))
         resolve = asking((0.5, server.at), first=[(0.5, silent.at)])
-        first, *others = start(*(resolve(f'{name}.example', TYPES.A) for name in ('first', 'a', 'b', 'c')))
+        first, *others = start(*(resolve(f'{name}.example', TYPES.A) for name in ('first', 'a', 'b')))
         asyncio.get_running_loop().call_soon(setattr, clock, 'now', clock.now + 0.7)
-        found = await asyncio.gather(*others)
-        assert len(timers_of(asyncio.get_running_loop())) == 1
-        assert [[address.expires_at for address in addresses] for addresses in found] == [[1020.7]] * 3
-        assert server.times == [1000.7] * 3
-        with pytest.raises(m.ResolverTimeout):
-            await first
+        assert [address.expires_at for addresses in await asyncio.gather(*others) for address in addresses] == [1020.7] * 2
+        assert (server.times, len(timers_of(asyncio.get_running_loop()))) == ([1000.7] * 2, 1)
+        assert await result_of(first) is m.ResolverTimeout
         assert now() == 1000.7  # its time had come meanwhile, and is not put off by the queries that left
 
     async def test_reply_that_is_there_at_the_deadline_is_read_before_another_set_is_asked(self, nameserver, clock, monkeypatch, caplog):
@@ -3131,21 +3086,19 @@ class TestArrivedReplies:
         with system(one, two) as resolve:
             looking = await begun(resolve)
             clock.now += 0.5
-            assert texts(await looking) == ['192.0.2.1']
-        assert (two.queries, caplog.messages) == ([], [])
+            assert (texts(await looking), two.queries, caplog.messages) == (['192.0.2.1'], [], [])
 
     @pytest.mark.real_time
     @in_each_loop
-    @cases('count', {'one look-up': 1, 'forty look-ups': 40})
-    def test_step_longer_than_the_timeout_loses_no_reply(self, anything, loop_factory, count):
+    def test_step_longer_than_the_timeout_loses_no_reply(self, anything, loop_factory):
         async def scenario():
             resolve = asking((0.2, anything))
-            tasks = start(*(resolve(f'n{i}.example', TYPES.A) for i in range(count)))
-            await steps(3)
+            early = start(results_of(resolve, 40))
+            await steps(4)
             time.sleep(0.4)  # noqa: ASYNC251
-            await asyncio.gather(*tasks, *(resolve(f'm{i}.example', TYPES.A) for i in range(count)))
+            return await asyncio.gather(*early, *(result_of(resolve(f'm{i}.example', TYPES.A)) for i in range(40)))
 
-        run(scenario(), loop_factory)
+        assert run(scenario(), loop_factory) == [[['127.0.0.1']] * 40] + [['127.0.0.1']] * 40
 
     async def test_sockets_beyond_one_poll_are_read_before_their_deadline(self, nameserver, clock):
         server = nameserver(a('192.0.2.1'))
@@ -3156,20 +3109,20 @@ class TestArrivedReplies:
         clock.now += 2
         assert await looking == [['192.0.2.1']] * 1500
 
-    async def test_reply_during_a_hook_that_blocks_is_read(self, nameserver):
-        server = nameserver(silence)
-        resolve = asking((0.5, server.at), lambda: server.send_at_once(a('192.0.2.1')))
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    @cases('arrived, then', {  # in a hook that does not yield to the loop: replies, by nameserver; and its next sets
+        'and nothing follows': ([(0, four)], []),
+        'and the query is to be sent again': ([(0, lambda _: b''), (0, four)], [(0.5, 0)]),  # behind an empty datagram
+        'and so does another one': ([(0, four), (1, a('192.0.2.2'))], []),
+    })  # fmt: skip
+    async def test_reply_that_arrives_during_a_hook_is_read(self, nameserver, arrived, then):
+        servers = [nameserver(silence), nameserver(silence)]
 
-    async def test_socket_that_another_query_needs_is_read_first(self, nameserver):
-        server = nameserver(silence)
+        def arrive():
+            for number, reply in arrived:
+                servers[number].send_at_once(reply)
 
-        def send():
-            server.send_at_once(lambda _: b'')  # a datagram, too
-            server.send_at_once(a('192.0.2.1'))
-
-        assert texts(await asking((0.5, server.at), send, (0.5, server.at), max_sockets=1)('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert (now(), len(server.queries)) == (1000.5, 1)
+        resolve = asking(*numbered(servers, [(0.5, 0, 1), arrive, *then]), max_sockets=2)
+        assert (await results_of(resolve, 1), now()) == ([['192.0.2.1']], 1000.5)
 
     async def test_flood_does_not_stop_the_loop(self, nameserver, fake_sockets, clock):
         server = nameserver(silence)
@@ -3177,8 +3130,7 @@ class TestArrivedReplies:
         looking = await begun(asking((0.5, server.at)))
         server.send_at_once(lambda _: bytes(40))
         clock.now += 2
-        with pytest.raises(m.ResolverTimeout):
-            await looking
+        assert await result_of(looking) is m.ResolverTimeout
 
     async def test_reply_behind_what_is_none_is_read(self, nameserver, clock):
         server = nameserver(silence)
@@ -3188,23 +3140,11 @@ class TestArrivedReplies:
         clock.now += 2
         assert texts(await looking) == ['192.0.2.1']
 
-    async def test_second_reply_that_has_arrived_is_left_when_the_first_is_the_answer(self, nameserver):
-        one, two = nameserver(silence), nameserver(silence)
-
-        def arrive():
-            one.send_at_once(a('192.0.2.1'))
-            two.send_at_once(a('192.0.2.2'))
-
-        assert texts(await asking((0.5, one.at, two.at), arrive)('www.example', TYPES.A)) == ['192.0.2.1']
-        assert now() == 1000.5
-
     async def test_error_that_has_arrived_at_the_end_of_a_set_too_late_for_its_rest_is_told(self, nameserver):
         one, two = nameserver(silence), nameserver(a('192.0.2.2'))
         resolve = asking((0.5, one.at, two.at), max_sockets=1)
         asyncio.get_running_loop().call_at(1000.5 - 1e-10, lambda: one.send_at_once(servfail))  # in the step of the time-out
-        with pytest.raises(m.ResponseCodeError, match='answered SERVFAIL'):
-            await resolve('www.example', TYPES.A)
-        assert now() == pytest.approx(1000.5)
+        assert (await results_of(resolve, 1), now()) == ([m.ResponseCodeError], pytest.approx(1000.5))
 
     async def test_reply_that_has_arrived_when_its_socket_is_to_be_given_up_is_the_answer(self, nameserver):
         server = nameserver(silence)
@@ -3217,14 +3157,17 @@ class TestArrivedReplies:
         assert texts(await waiting) == ['192.0.2.1']
         other.close()
 
-
-def with_edns(query):
-    return query.edns == 0
-
-
-def cut(then, reply=truncated_and_empty):
-    """A reply that is cut to nothing where the query has no OPT record."""
-    return lambda query: (then if with_edns(query) else reply)(query)
+    async def test_late_reply_that_is_there_at_the_deadline_of_another_set_is_read_before_the_next_is_asked(
+        self, nameserver, clock, monkeypatch
+    ):
+        monkeypatch.setattr(m.Poller, 'dispatch', lambda _: None)  # as on a loop that runs timers before it polls
+        slow, silent, third = nameserver(silence), nameserver(silence), nameserver(silence)
+        (looking,) = start(asking((0.5, slow.at), (0.5, silent.at), (0.5, third.at))('www.example.com', TYPES.A))
+        await asyncio.sleep(0.7)
+        slow.send_at_once(a('192.0.2.1'))
+        clock.now += 0.3
+        assert texts(await looking) == ['192.0.2.1']
+        assert (len(silent.queries), third.queries) == (1, [])
 
 
 def edns_of(server):
@@ -3271,7 +3214,7 @@ class TestCutReplies:
         assert server.names == asked
 
     @cases('answered', {
-        'FORMERR': formerr, 'SERVFAIL': servfail, 'REFUSED': refused, 'NOTIMP': notimp, 'lame': lame, 'cut again': truncated_and_empty,
+        'FORMERR': formerr, 'SERVFAIL': servfail, 'lame': lame, 'cut again': truncated_and_empty,
         'unreadable': edited(lambda data: bytes(data[:-12])),  # of which eleven are the OPT record
     })  # fmt: skip
     async def test_nameserver_that_cannot_do_better_is_out(self, nameserver, answered):
@@ -3280,31 +3223,30 @@ class TestCutReplies:
             assert await result_of(resolve('x.example', TYPES.A)) is m.NameDoesNotExist
             assert await result_of(resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
             error = await error_of(resolve('www.example', TYPES.A))
-        assert type(error) is m.AnswerTooLong
-        assert str(error) == 'www.example A: ' + '; '.join(
-            f'{server.text} {what}' for server in (one, two) for what in ('gave a truncated reply that holds no record', TOO_LONG)
-        )
+        told = (f'{server.text} {what}' for server in (one, two) for what in ('gave a truncated reply that holds no record', TOO_LONG))
+        assert (type(error), str(error)) == (m.AnswerTooLong, f'www.example A: {"; ".join(told)}')
         assert (now(), len(one.queries), len(two.queries)) == (1000, 6, 4)
 
-    async def test_bad_data_with_edns_are_told_as_they_are(self, resolving):
-        of_three_octets = edited(lambda data: bytes(data[:-16]) + b'\3' + bytes(data[-14:]))  # the last eleven are the OPT record
-        _, resolve = resolving(cut(of_three_octets))
-        assert await result_of(resolve('www.example.com', TYPES.A)) is m.BadAddress
-
-    @cases('replies, edns, ends_at', {
-        'the reply with EDNS is lost': ([truncated_and_empty, silence, cut(four)], [-1, 0, 0], 1000.5),
-        'a query beside it is given up': ([after(0.7, truncated_and_empty), after(9, a('192.0.2.66')), four], [-1, -1, 0], 1000.7),
-        'the reply with EDNS has a whole timeout': ([after(0.3, truncated_and_empty), after(0.3, four)], [-1, 0], 1000.6),
+    @cases('replies, steps, expected, edns, ends_at', {
+        'its reply is lost': ([truncated_and_empty, silence, cut(four)], [(0.5, 0)] * 3, ['192.0.2.1'], [-1, 0, 0], 1000.5),
+        'its reply has a whole timeout': (
+            [after(0.3, truncated_and_empty), after(0.3, four)], [(0.5, 0)] * 3, ['192.0.2.1'], [-1, 0], 1000.6,
+        ),
+        'a query beside it is given up': (
+            [after(0.7, truncated_and_empty), after(9, a('192.0.2.66')), four], [(0.5, 0)] * 3, ['192.0.2.1'], [-1, -1, 0], 1000.7,
+        ),
+        'the first is cut while a hook is awaited': (
+            [after(0.7, truncated_and_empty), cut(four, servfail)], [(0.5, 0), 1, (0.5, 0)], ['192.0.2.1'], [-1, 0], 1001.5,
+        ),
+        'an address of three octets': (
+            [truncated_and_empty, edited(lambda data: bytes(data[:-16]) + b'\3' + bytes(data[-14:]))],  # the last eleven are the OPT record
+            [(0.5, 0)], m.BadAddress, [-1, 0], 1000,
+        ),
     })  # fmt: skip
-    async def test_query_with_edns_takes_the_place_of_the_other(self, resolving, replies, edns, ends_at):
-        server, resolve = resolving(first_of(*replies))
-        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+    async def test_query_with_edns_takes_the_place_of_the_other(self, nameserver, replies, steps, expected, edns, ends_at):
+        server = nameserver(*replies)
+        assert await result_of(asking(*numbered([server], steps))('www.example.com', TYPES.A)) == expected
         assert (edns_of(server), now()) == (edns, pytest.approx(ends_at))
-
-    async def test_late_cut_reply_while_a_hook_is_awaited_counts_for_the_next_set(self, nameserver):
-        server = nameserver(after(0.7, truncated_and_empty), cut(a('192.0.2.1'), servfail))
-        assert texts(await asking((0.5, server.at), 1, (0.5, server.at))('www.example.com', TYPES.A)) == ['192.0.2.1']
-        assert now() == 1001.5
 
     async def test_cut_reply_that_is_there_when_the_time_is_up_is_asked_for_again(self, nameserver, clock):
         server = nameserver(cut(a('192.0.2.1')))
@@ -3314,64 +3256,60 @@ class TestCutReplies:
         clock.now += 1  # a long step, in which the reply has arrived
         assert texts(await looking) == ['192.0.2.1']
 
-    async def test_cut_reply_is_told_where_the_other_is_lost(self, resolving):
-        server, resolve = resolving(cut(silence), times=1)
-        error = await error_of(resolve('www.example.com', TYPES.A))
-        says = f'{server.text} gave a truncated reply that holds no record; {server.text} timed out after 0.5 s'
-        assert (type(error), str(error)) == (m.ResolverTimeout, f'www.example.com A: {says}')
-
     async def test_nameserver_is_not_demoted_where_edns_does_not_pass(self, nameserver, caplog):
-        one, two = nameserver(cut(silence)), nameserver(cut(silence), address='127.0.0.2')
+        given = cut(silence, after(0.1, truncated_and_empty))  # all of which have come when the first query with EDNS is sent
+        one, two = nameserver(given), nameserver(given, address='127.0.0.2')
         with system(one, two, options='attempts:1') as resolve:
-            for name in ('a.example', 'b.example', 'c.example'):
-                assert await result_of(resolve(name, TYPES.A)) is m.ResolverTimeout
-        assert (caplog.messages, one.names[-2:]) == ([], ['c.example'] * 2)
+            for _ in range(2):
+                assert await results_of(resolve, 3) == [m.ResolverTimeout] * 3
+        assert (caplog.messages, len(one.queries)) == ([], 12)
 
     @pytest.mark.parametrize('max_sockets', [1, 2])
     async def test_it_needs_no_further_socket(self, resolving, max_sockets):
         _, resolve = resolving(cut(a('192.0.2.1')), max_sockets=max_sockets)
         assert (await results_of(resolve, 5), now()) == ([['192.0.2.1']] * 5, 1000)
 
-    async def test_it_is_a_reply_so_that_the_nameserver_is_not_silent(self, nameserver, caplog):
-        server, other = nameserver(cut(silence)), nameserver(after(0.1, a('192.0.2.1')), address='127.0.0.2')
-        with system(server, other) as resolve:
-            await resolve('a.example', TYPES.A)
-            server.replies[:] = [nxdomain]
-            assert await result_of(resolve('b.example', TYPES.A)) is m.NameDoesNotExist
-        assert caplog.messages == []
+    async def test_two_names_at_once_whose_queries_with_edns_are_lost_demote_no_nameserver(self, nameserver, caplog):
+        one, two = nameserver(cut(silence)), nameserver(a('192.0.2.1'), address='127.0.0.2')
+        with system(one, two) as resolve:
+            assert await results_of(resolve, 2) == [['192.0.2.1']] * 2
+            await resolve('other.example', TYPES.A)
+        assert (caplog.messages, one.names[-1]) == ([], 'other.example')
 
-    async def test_getaddrinfo_gives_it_as_a_failure_for_good(self, resolving):
-        _, resolve = resolving(truncated_and_empty)
-        assert (await error_of_getaddrinfo(resolve, 'www.example.com', 80)).errno == socket.EAI_FAIL
+    async def test_other_type_of_a_name_whose_reply_was_cut_is_asked_for_without_edns(self, resolving):
+        server, resolve = resolving(by(A=first_of(truncated_and_empty, silence, four), AAAA=first_of(silence, six)))
+        assert texts(await resolve('www.example.com', BOTH)) == ['192.0.2.1', '2001:db8::1']
+        assert list(zip(server.types, edns_of(server), strict=True)) == [(1, -1), (28, -1), (1, 0), (1, 0), (28, -1)]
+
+    async def test_cut_replies_to_two_queries_are_one_query_with_edns(self, resolving):
+        server, resolve = resolving(after(0.9, truncated_and_empty), after(0.2, truncated_and_empty), after(0.4, four))
+        assert texts(await resolve('www.example.com', TYPES.A)) == ['192.0.2.1']
+        assert (edns_of(server), now()) == ([-1, -1, 0], pytest.approx(1001.1))
 
 
 class TestArguments:
     """The arguments of `Resolver` and `resolve`."""
 
     async def test_number_equal_to_a_type_is_that_type(self, resolving):
-        _, resolve = resolving(a('192.0.2.1'))
+        _, resolve = resolving(a('192.0.2.1'), get_host=Hosts())  # which takes a member of TYPES only
         assert texts(await resolve('www.example.com', 1)) == ['192.0.2.1']
         with pytest.raises(m.ResolverError, match='www.example.com AAAA:'):
             await resolve('www.example.com', 28)
         assert texts(await resolve('ftp.example.com', 1.0)) == ['192.0.2.1']
 
     @cases('name, qtype, error, says', {
-        'other number': ('www.example.com', 2, ValueError, '2 is not a supported record type: use TYPES.A, TYPES.CNAME, TYPES.TXT, TYPES.AAAA or a tuple'),
-        'no type': ('www.example.com', None, ValueError, 'None is not a supported'),
+        'name as bytes': (b'www.example.com', TYPES.A, TypeError, "name must be a str, not b'www.example.com'"),
+        'other number': (
+            'www.example.com', 2, ValueError,
+            '2 is not a supported record type: use TYPES.A, TYPES.CNAME, TYPES.TXT, TYPES.AAAA or a tuple of A and AAAA',
+        ),
         'type as text': ('www.example.com', 'A', ValueError, "'A' is not a supported"),
-        'long type as text': ('www.example.com', 'AAAA', ValueError, "'AAAA' is not a supported record type: use TYPES.A"),
-        'name as bytes': (b'www.example.com', TYPES.A, TypeError, "must be a str, not b'www.example.com'"),
-        'no name': (None, TYPES.A, TypeError, 'must be a str, not None'),
-        'list as name': (['x'], TYPES.A, TypeError, 'must be a str'),
         'fraction as type': ('www.example.com', 1.5, ValueError, '1.5 is not a supported'),
-        'list as type': ('www.example.com', [], ValueError, '[] is not a supported'),
-        'list of a type': ('www.example.com', [TYPES.A], ValueError, 'a tuple of A and AAAA'),
-        'tuple of none': ('www.example.com', (), ValueError, 'a tuple of A and AAAA'),
-        'tuple with TXT beside A': ('www.example.com', (TYPES.A, TYPES.TXT), ValueError, 'a tuple of A and AAAA'),
-        'tuple of CNAME': ('www.example.com', (TYPES.CNAME,), ValueError, 'a tuple of A and AAAA'),
-        'tuple with another number': ('www.example.com', (TYPES.A, 2), ValueError, 'a tuple of A and AAAA'),
-        'tuple of a list': ('www.example.com', ([],), ValueError, 'a tuple of A and AAAA'),
-        'tuple of text': ('www.example.com', ('A',), ValueError, 'a tuple of A and AAAA'),
+        'list of a type': ('www.example.com', [TYPES.A], ValueError, '] is not a supported'),
+        'tuple of none': ('www.example.com', (), ValueError, '() is not a supported'),
+        'tuple with TXT beside A': ('www.example.com', (TYPES.A, TYPES.TXT), ValueError, ') is not a supported'),
+        'tuple of CNAME': ('www.example.com', (TYPES.CNAME,), ValueError, ',) is not a supported'),
+        'tuple of a list': ('www.example.com', ([],), ValueError, '([],) is not a supported'),
     })  # fmt: skip
     async def test_argument_of_another_kind_is_refused_before_anything_is_sent(self, resolving, get_host, name, qtype, error, says):
         server, resolve = resolving(a('192.0.2.1'), get_host=get_host)
@@ -3380,23 +3318,19 @@ class TestArguments:
         assert server.queries == []
 
     @cases('options, error, says', {
-        'no socket': ({'max_sockets': 0}, ValueError, 'max_sockets'),
+        'no socket': ({'max_sockets': 0}, ValueError, 'max_sockets must be a whole number of at least 1, not 0'),
         'half a socket': ({'max_sockets': 2.5}, ValueError, 'max_sockets'),
-        'sockets without end': ({'max_sockets': math.inf}, ValueError, 'max_sockets'),
-        'cache of less than nothing': ({'max_cache_size': -1}, ValueError, 'max_cache_size'),
-        'timeout of nothing': ({'timeout': 0}, ValueError, 'timeout'),
-        'endless timeout': ({'timeout': math.inf}, ValueError, 'timeout'),
-        'timeout that is no number': ({'timeout': math.nan}, ValueError, 'timeout'),
-        'timeout as text': ({'timeout': '2'}, ValueError, "timeout must be a number of seconds above 0, not '2'"),
-        'sockets as text': ({'max_sockets': '2'}, ValueError, "max_sockets must be a whole number of at least 1, not '2'"),
-        'size as text': ({'max_cache_size': '2'}, ValueError, "max_cache_size must be a number of at least 0, not '2'"),
+        'sockets as text': ({'max_sockets': '2'}, ValueError, "max_sockets must be .*, not '2'"),
+        'cache of less than nothing': ({'max_cache_size': -1}, ValueError, 'max_cache_size must be a number of at least 0, not -1'),
+        'cache size as text': ({'max_cache_size': '2'}, ValueError, "max_cache_size must be .*, not '2'"),
         'stale for less than nothing': ({'stale_for': -1}, ValueError, 'stale_for must be a number of at least 0, not -1'),
-        'stale for no number': ({'stale_for': math.nan}, ValueError, 'stale_for must be a number of at least 0, not nan'),
-        'stale for, as text': ({'stale_for': '60'}, ValueError, "stale_for must be a number of at least 0, not '60'"),
-        'timeout beside a hook': ({'timeout': 1, 'get_nameservers': Sets()}, ValueError, 'timeout'),
+        'stale for no number': ({'stale_for': math.nan}, ValueError, 'stale_for must be .*, not nan'),
+        'timeout of nothing': ({'timeout': 0}, ValueError, 'timeout must be a number of seconds above 0, not 0'),
+        'endless timeout': ({'timeout': math.inf}, ValueError, 'timeout must be .*, not inf'),
+        'timeout as text': ({'timeout': '2'}, ValueError, "timeout must be .*, not '2'"),
+        'timeout beside a hook': ({'timeout': 1, 'get_nameservers': Sets()}, ValueError, 'timeout is for resolv.conf'),
         'get_host that is no function': ({'get_host': '127.0.0.1'}, TypeError, "must be functions, not '127.0.0.1'"),
         'get_nameservers that is no function': ({'get_nameservers': '127.0.0.1'}, TypeError, "must be functions, not '127.0.0.1'"),
-        'transform_fqdn that is no function': ({'transform_fqdn': '127.0.0.1'}, TypeError, "must be functions, not '127.0.0.1'"),
         'transform_fqdn of None': ({'transform_fqdn': None}, TypeError, 'must be functions, not None'),
     })  # fmt: skip
     def test_option_that_makes_no_sense_is_refused(self, options, error, says):
@@ -3410,17 +3344,6 @@ IP = ipaddress.ip_address('192.0.2.1')
 class TestHooks:
     """`get_host` and `get_nameservers` of the caller."""
 
-    async def test_hook_that_is_due_while_its_caller_is_in_another_is_left_to_another_caller(self, nameserver):
-        silent, good = nameserver(silence), nameserver(six)
-        of_a, of_aaaa = Sets((1, silent.at), 5, (1, silent.at)), Sets((1, silent.at), (1, good.at))
-        generators = iter([of_a, of_aaaa])
-        resolve, _ = Resolver(no_host, lambda fqdn: next(generators)(fqdn))
-        gone, both, other = start(*(resolve('x.example', qtype) for qtype in (TYPES.A, BOTH, TYPES.AAAA)))
-        await asyncio.sleep(0.5)
-        await end(gone)  # so that both is to await the next sets of the two hooks
-        assert (texts(await other), now()) == (['2001:db8::1'], 1001)
-        await end(both)
-
     async def test_hook_may_need_the_sockets_of_another_look_up_of_its_caller(self, nameserver):
         silent, good = nameserver(silence), nameserver(by(A=four, AAAA=six))
         of_a = Sets((0.5, silent.at), lambda: resolve('z.example', BOTH), (0.5, good.at))
@@ -3431,24 +3354,13 @@ class TestHooks:
         await end(gone)
         assert (texts(await both), now()) == (['192.0.2.1', '2001:db8::1'], 1000.5)
 
-    async def test_get_host_is_given_a_member_of_types(self, clock):
-        resolve, _ = Resolver(get_host := Hosts(IP))
-        for qtype in (TYPES.A, 1, 1.0):
-            await resolve('www.example.com', qtype)
-        assert [qtype.name for _, qtype in get_host.asked] == ['A', 'A', 'A']
-
     async def test_get_host_that_ignores_the_type_is_believed_once(self, clock):
         assert texts(await Resolver(Hosts(IP))[0]('www.example.com', (TYPES.AAAA, TYPES.A))) == ['192.0.2.1']
 
     @cases('found, expected, expires_at', {
-        'address': (IP, ['192.0.2.1'], 1000),
-        'address that expires': (m.IPv4AddressExpiresAt('192.0.2.1', 5), ['192.0.2.1'], 5),
-        'tuple': ((IP, ipaddress.ip_address('fe80::1%lo')), ['192.0.2.1', 'fe80::1%lo'], 1000),
-        'list': ([IP, ipaddress.ip_address('192.0.2.2')], ['192.0.2.1', '192.0.2.2'], 1000),
-        'empty tuple': ((), ['192.0.2.9'], 1020),
-        'empty list': ([], ['192.0.2.9'], 1020),
-        'None': (None, ['192.0.2.9'], 1020),
-        'bytes': (b'text', ["b'text'"], 1000),
+        'address': (IP, ['192.0.2.1'], 1000), 'address that expires': (m.IPv4AddressExpiresAt('192.0.2.1', 5), ['192.0.2.1'], 5),
+        'tuple': ((IP, ipaddress.ip_address('fe80::1%lo')), ['192.0.2.1', 'fe80::1%lo'], 1000), 'list': ([IP], ['192.0.2.1'], 1000),
+        'empty tuple': ((), ['192.0.2.9'], 1020), 'None': (None, ['192.0.2.9'], 1020), 'bytes': (b'text', ["b'text'"], 1000),
     })  # fmt: skip
     async def test_get_host_gives_none_one_or_several(self, resolving, found, expected, expires_at):
         get_host = Hosts(found)
@@ -3458,10 +3370,7 @@ class TestHooks:
         assert get_host.asked == [(b'www.example.com', TYPES.A)]
 
     async def test_answer_that_expires_during_get_host_is_asked_for_again(self, resolving):
-        async def get_host(fqdn, qtype):
-            await asyncio.sleep(2)
-
-        server, resolve = resolving(a('192.0.2.1', ttl=20), get_host=get_host)
+        server, resolve = resolving(a('192.0.2.1', ttl=20), get_host=lambda *_: asyncio.sleep(2))
         await resolve('www.example.com', TYPES.A)
         await asyncio.sleep(19)
         await resolve('www.example.com', TYPES.A)
@@ -3478,13 +3387,10 @@ class TestHooks:
             await Resolver(**{'get_host': no_host, **hook})[0]('www.example.com', TYPES.A)
 
     async def test_get_nameservers_that_is_an_empty_container_is_one(self, nameserver):
-        class Pool(list):
-            async def __call__(self, fqdn):
-                yield 1, server.at
-
         server = nameserver(a('192.0.2.1', ttl=300))
+        hook = type('Pool', (Sets,), {'__len__': lambda _: 0})((1, server.at))
         with files(resolv_conf='search lan.example\noptions ndots:5'):
-            await Resolver(get_nameservers=Pool())[0]('www.example.com', TYPES.A)
+            await Resolver(get_nameservers=hook)[0]('www.example.com', TYPES.A)
         assert server.names == ['www.example.com']
 
     @cases('given, says', {
@@ -3493,97 +3399,51 @@ class TestHooks:
         'port above sixteen bits': ((1, ('127.0.0.1', 65536)), '65536 is not a valid port'),
         'port as text': ((1, ('127.0.0.1', '53')), "'53' is not a valid port"),
         'port missing': ((1, ('127.0.0.1',)), 'port'),
-        'text as nameserver': ((1, 'ab'), 'ab'),
         'number as nameserver': ((1, 2130706433), 'int'),
         'timeout below zero': ((-1, ('127.0.0.1', 53)), '-1 is not a valid timeout'),
         'endless timeout': ((math.inf, ('127.0.0.1', 53)), 'inf is not a valid timeout'),
-        'timeout that is no number': ((math.nan, ('127.0.0.1', 53)), 'nan is not a valid timeout'),
         'timeout of 400 digits': ((10**400, ('127.0.0.1', 53)), 'too large'),
         'timeout as text': (('1', ('127.0.0.1', 53)), "'1'"),
         'empty tuple': ((), '(), where'),
-        'None': (None, 'None'),
     })  # fmt: skip
     async def test_bad_set_is_an_error_that_shows_it(self, clock, given, says):
-        with pytest.raises(m.ResolverError, match='^www.example.com A: get_nameservers yielded .*' + re.escape(says)) as caught:
-            await asking(given)('www.example.com', TYPES.A)
-        assert isinstance(caught.value.__cause__, (TypeError, ValueError, OverflowError))
-
-    async def test_timeout_may_be_any_number(self, nameserver):
-        silent, server = nameserver(silence), nameserver(a('192.0.2.1'))
-        for half in (decimal.Decimal('0.5'), fractions.Fraction(1, 2), 0.5):  # of which none spoils another that is equal
-            started = now()
-            await asking((half, silent.at), (1, server.at))('www.example.com', TYPES.A)
-            assert now() == started + 0.5
-
-    async def test_get_nameservers_is_closed_with_the_answer(self, nameserver):
-        hook = rounds(nameserver(a('192.0.2.1')))
-        await Resolver(no_host, hook)[0]('www.example.com', TYPES.A)
-        assert hook.closed_at == [1000]
+        error = await error_of(asking(given)('www.example.com', TYPES.A))
+        assert re.match('www.example.com A: get_nameservers yielded .*' + re.escape(says), str(error))
+        assert isinstance(error.__cause__, (TypeError, ValueError, OverflowError))
 
     async def test_nameservers_are_chosen_at_the_turn_of_a_look_up(self, nameserver):
         hook = Sets((1, nameserver(after(0.5, a('192.0.2.1'))).at))
         await results_of(Resolver(no_host, hook, max_sockets=2)[0], 6)
         assert hook.called_at == [1000, 1000, 1000.5, 1000.5, 1001, 1001]
 
-    async def test_look_up_cancelled_before_its_turn_calls_no_hook(self, nameserver):
-        hook = Sets((1, nameserver(after(0.5, a('192.0.2.1'))).at))
-        resolve, _ = Resolver(no_host, hook, max_sockets=1)
-        first, second, third = start(*(resolve(f'{name}.example', TYPES.A) for name in 'abc'))
-        await asyncio.sleep(0.1)
-        second.cancel()
-        await asyncio.gather(first, third)
-        assert hook.calls == ['a.example', 'c.example']
-
     @cases('before, max_sockets, count, ends_at', {
-        'after a pause': (lambda _: [1], 1, 5, 1001),
-        'between the sets of one look-up': (lambda silent: [(0.5, silent.at)], 2, 1, 1000.5),
-        'between the sets of two look-ups': (lambda silent: [(0.5, silent.at)], 2, 2, 1000.5),
-        'between the sets of five look-ups': (lambda silent: [(0.5, silent.at)], 2, 5, 1001.5),
+        'after a pause': ([1], 1, 5, 1001),
+        'between the sets of one look-up': ([(0.5, 0)], 2, 1, 1000.5),
+        'between the sets of two look-ups': ([(0.5, 0)], 2, 2, 1000.5),
+        'between the sets of five look-ups': ([(0.5, 0)], 2, 5, 1001.5),
     })  # fmt: skip
     async def test_hook_may_wait_and_resolve(self, nameserver, before, max_sockets, count, ends_at):
-        answer = 0.5, nameserver(a('192.0.2.1')).at
-        steps = *before(nameserver(silence)), lambda: resolve('ns.example', TYPES.A), answer
-        resolve = asking(*steps, ns=[answer], max_sockets=max_sockets)
-        assert await results_of(resolve, count) == [['192.0.2.1']] * count
-        assert now() == ends_at
+        servers = nameserver(silence), nameserver(a('192.0.2.1'))
+        steps = numbered(servers, [*before, lambda: resolve('ns.example', TYPES.A), (0.5, 1)])
+        resolve = asking(*steps, ns=steps[-1:], max_sockets=max_sockets)
+        assert (await results_of(resolve, count), now()) == ([['192.0.2.1']] * count, ends_at)
 
     @cases('max_sockets, others, other_at, expected', {
-        'no other look-up': (1, 0, None, '192.0.2.1'),
-        'another with no other socket': (1, 1, 1000.5, '192.0.2.2'),
-        'another with a socket': (2, 1, 1000.1, '192.0.2.1'),
+        'no other look-up': (1, [], 1000.1, '192.0.2.1'),
+        'another with no other socket': (1, ['other.example'], 1000.5, '192.0.2.2'),
+        'another with a socket': (2, ['other.example'], 1000.1, '192.0.2.1'),
     })  # fmt: skip
-    async def test_late_sockets_are_for_others_while_a_hook_is_awaited(
-        self, nameserver, fake_sockets, max_sockets, others, other_at, expected
-    ):
-        slow, server, sockets = nameserver(after(0.6, a('192.0.2.1'))), nameserver(a('192.0.2.2')), fake_sockets()
+    async def test_late_sockets_are_for_others_while_a_hook_is_awaited(self, nameserver, max_sockets, others, other_at, expected):
+        slow, server = nameserver(after(0.6, a('192.0.2.1'))), nameserver(a('192.0.2.2'))
         then = 0.5, server.at
         resolve = asking(then, www=[(0.5, slow.at), 1.5, then], max_sockets=max_sockets)
         (first,) = start(resolve('www.example.com', TYPES.A))
         await asyncio.sleep(0.1)
-        for i in range(others):
-            await resolve(f'other{i}.example', TYPES.A)
-            assert now() == other_at
+        for name in others:
+            await resolve(name, TYPES.A)
+        assert now() == other_at
         assert (texts(await first), now()) == ([expected], 1002)
-        await results_of(resolve, 3)
-        assert max(sockets.counts) == max_sockets
-
-    @cases('late, then, expected', {
-        'an answer, before another set': (four, lambda other: [(0.5, other.at)], ['192.0.2.1']),
-        'an answer, before the end': (four, lambda _: [], ['192.0.2.1']),
-        'a bad address, before the end': (bad_address, lambda _: [], m.BadAddress),
-        'an answer, before a bad set': (four, lambda _: ['nonsense'], ['192.0.2.1']),
-    })  # fmt: skip
-    async def test_late_reply_during_a_hook_is_not_lost(self, nameserver, late, then, expected):
-        slow, other = nameserver(after(0.7, late)), nameserver(silence)
-        assert await result_of(asking((0.5, slow.at), 1, *then(other))('www.example.com', TYPES.A)) == expected
-        assert other.queries == []
-
-    async def test_reply_while_a_failed_hook_is_closed_does_no_harm(self, nameserver):
-        server, transform = nameserver(after(0.7, a('192.0.2.1'))), unittest.mock.Mock(side_effect=[b'www.example.com', b'another.example'])
-        resolve = asking((0.5, server.at), (5, server.at), closing=1, transform_fqdn=transform)
-        with pytest.raises(m.ResolverError, match='may change only the case of letters'):
-            await resolve('www.example.com', TYPES.A)
-        assert len(server.queries) == 1
+        assert await results_of(resolve, 3) == [['192.0.2.2']] * 3  # with nothing left to be given up
 
     @pytest.mark.real_time
     async def test_endless_hook_of_useless_sets_does_not_stop_the_loop(self):
@@ -3611,20 +3471,18 @@ class TestHooks:
         assert sizes[1] - sizes[0] < 800  # less than a block of memory for each try
 
     @cases('before, name, qtype, ends_at', {
-        'the same': (lambda _: [], 'www.example', TYPES.A, 1000),
-        'another type': (lambda _: [], 'www.example', TYPES.AAAA, 1000),
-        'both types': (lambda _: [], 'www.example', BOTH, 1000),
-        'another spelling': (lambda _: [], 'WWW.Example.', TYPES.A, 1000),
-        'the same after a pause': (lambda _: [0.1], 'www.example', TYPES.A, 1000.1),
-        'the same after a set': (lambda silent: [(0.1, silent.at)], 'www.example', TYPES.A, 1000.1),
+        'the same': ([], 'www.example', TYPES.A, 1000), 'another spelling': ([], 'WWW.Example.', TYPES.A, 1000),
+        'another type': ([], 'www.example', TYPES.AAAA, 1000), 'both types': ([], 'www.example', BOTH, 1000),
+        'the same after a pause': ([0.1], 'www.example', TYPES.A, 1000.1),
+        'the same after a set': ([(0.1, 0)], 'www.example', TYPES.A, 1000.1),
     })  # fmt: skip
     @cases('outer', {'A': TYPES.A, 'both types': BOTH})
     async def test_hook_that_resolves_its_own_name_is_an_error_for_all_who_wait(self, nameserver, outer, before, name, qtype, ends_at):
-        resolve = asking(*before(nameserver(silence)), lambda: resolve(name, qtype), (1, nameserver(four).at))
+        servers = nameserver(silence), nameserver(four)
+        resolve = asking(*numbered(servers, [*before, lambda: resolve(name, qtype), (1, 1)]))
         async with asyncio.timeout(1):  # of virtual time, so that a hang is a failure
             errors = await asyncio.gather(*(error_of(resolve('www.example', outer)) for _ in range(3)))
-        assert ['www.example' in str(error) for error in errors] == [True] * 3
-        assert now() == ends_at
+        assert (['www.example' in str(error) for error in errors], now()) == ([True] * 3, ends_at)
 
     async def test_hook_may_resolve_its_name_by_another_resolver(self, nameserver):
         other, _ = resolver_for(nameserver(after(0.2, four)))
@@ -3661,20 +3519,20 @@ class TestHooks:
         assert texts(await both) == ['192.0.2.1', expected]
         assert now() == pytest.approx(ends_at)
 
-    async def test_hooks_of_two_types_are_awaited_one_after_the_other_by_their_only_caller(self, nameserver):
-        silent, good = nameserver(silence), nameserver(by(A=four, AAAA=six))
-        resolve = asking((0.5, silent.at), 1, (0.5, good.at))
-        single, both = start(*(resolve('www.example', qtype) for qtype in (TYPES.AAAA, BOTH)))
-        await asyncio.sleep(0.3)
-        single.cancel()
-        assert texts(await both) == ['192.0.2.1', '2001:db8::1']
-        assert now() == 1002.5
-
     async def test_get_host_is_asked_for_the_name_as_given_before_the_search_list(self, nameserver):
         server, get_host = nameserver(zone({'db.a.example': '192.0.2.66'})), Hosts(db=IP)
         with system(server, search='a.example'):
             assert texts(await Resolver(get_host)[0]('db', TYPES.A)) == ['192.0.2.1']
         assert (get_host.asked, server.queries) == ([(b'db', TYPES.A)], [])
+
+    async def test_hook_that_resolves_another_type_of_its_name_is_an_error_where_that_is_in_a_hook_of_its_own(self, nameserver):
+        answer = 1, nameserver(by(A=four, AAAA=six)).at
+        of_a = Sets(0.1, lambda: resolve('x.example', TYPES.AAAA))
+        generators = iter([of_a, Sets(0.2, lambda: resolve('x.example', TYPES.A), answer), Sets(answer)])
+        resolve, _ = Resolver(no_host, lambda fqdn: next(generators)(fqdn))
+        async with asyncio.timeout(1):
+            results = await asyncio.gather(*(result_of(resolve('x.example', qtype)) for qtype in BOTH))
+        assert results == [m.ResolverError, ['2001:db8::1']]
 
     async def test_hook_that_is_due_to_a_caller_in_another_is_awaited_by_one_that_joins(self, nameserver):
         good = nameserver(by(A=four, AAAA=six))
@@ -3695,50 +3553,36 @@ class TestHooks:
             assert 'awaits the name that it is called for' in str(await error_of(both))
 
 
+NOT_IN_THE_DNS = m.NameDoesNotExist, 'does not exist: the DNS has no such names (RFC 7686, RFC 6761)'
+
+
 class TestSpecialNames:
     """IP addresses, and names under localhost, onion and invalid: nothing is sent."""
 
-    @cases('name, qtype, expected', {
-        'IPv4': ('192.0.2.1', TYPES.A, '192.0.2.1'),
-        'IPv4 with a final dot': ('192.0.2.1.', TYPES.A, '192.0.2.1'),
-        'IPv4 in wide digits': ('１９２.０.２.１', TYPES.A, '192.0.2.1'),
-        'IPv6': ('2001:DB8::1', TYPES.AAAA, '2001:db8::1'),
-        'scope id, whose case is kept': ('fe80::1%Eth0', TYPES.AAAA, 'fe80::1%Eth0'),
-        'scope id with a final dot': ('FE80::1%Eth0.', TYPES.AAAA, 'fe80::1%Eth0'),
-        'AAAA of IPv4': ('192.0.2.1', TYPES.AAAA, 'an IPv4 address has nothing else'),
-        'A of IPv6': ('::1', TYPES.A, 'an IPv6 address has nothing else'),
-        'text of IPv6': ('::1', TYPES.TXT, 'an IPv6 address has nothing else'),
-    })  # fmt: skip
-    async def test_ip_literal_is_its_own_answer(self, clock, name, qtype, expected):
-        looking = Resolver()[0](name, qtype)
-        if 'nothing' in expected:
-            with pytest.raises(m.NoRecords, match=expected):
-                await looking
-        else:
-            (address,) = await looking
-            assert (str(address), address.expires_at) == (expected, math.inf)
-
-    @cases('name, qtype, expected', {
-        'localhost': ('localhost', TYPES.A, '127.0.0.1'),
-        'localhost of IPv6': ('LOCALHOST.', TYPES.AAAA, '::1'),
-        'under localhost': ('a.b.localhost', TYPES.A, '127.0.0.1'),
-        'text of localhost': ('localhost', TYPES.TXT, m.NoRecords),
-        'under onion': ('x.onion', TYPES.A, m.NameDoesNotExist),
-        'onion': ('onion', TYPES.A, m.NameDoesNotExist),
-        'under invalid': ('x.invalid', TYPES.AAAA, m.NameDoesNotExist),
+    @cases('name, qtype, expected', {  # an address and when it expires; or an error and what it says
+        'IPv4': ('192.0.2.1', TYPES.A, ('192.0.2.1', math.inf)), 'IPv4 with a final dot': ('192.0.2.1.', TYPES.A, ('192.0.2.1', math.inf)),
+        'IPv4 in wide digits': ('１９２.０.２.１', TYPES.A, ('192.0.2.1', math.inf)),
+        'IPv6': ('2001:DB8::1', TYPES.AAAA, ('2001:db8::1', math.inf)),
+        'scope id, whose case is kept': ('FE80::1%Eth0', TYPES.AAAA, ('fe80::1%Eth0', math.inf)),
+        'scope id with a final dot': ('fe80::1%Eth0.', TYPES.AAAA, ('fe80::1%Eth0', math.inf)),
+        'AAAA of IPv4': ('192.0.2.1', TYPES.AAAA, (m.NoRecords, 'an IPv4 address has nothing else')),
+        'text of IPv6': ('::1', TYPES.TXT, (m.NoRecords, 'an IPv6 address has nothing else')),
+        'localhost': ('localhost', TYPES.A, ('127.0.0.1', 1000)), 'localhost of IPv6': ('LOCALHOST.', TYPES.AAAA, ('::1', 1000)),
+        'under localhost': ('a.b.localhost', TYPES.A, ('127.0.0.1', 1000)),
+        'text of localhost': (
+            'localhost', TYPES.TXT, (m.NoRecords, 'has no such record: names under localhost have only addresses (RFC 6761)'),
+        ),
+        'under onion': ('x.onion', TYPES.A, NOT_IN_THE_DNS), 'onion': ('onion', TYPES.A, NOT_IN_THE_DNS),
+        'under invalid': ('x.invalid', TYPES.AAAA, NOT_IN_THE_DNS),
     })  # fmt: skip
     async def test_special_name_is_not_asked_for(self, resolving, get_host, name, qtype, expected):  # RFC 6761, RFC 7686
         server, resolve = resolving(a('192.0.2.9'), get_host=get_host)
-        if isinstance(expected, str):
+        try:
             (address,) = await resolve(name, qtype)
-            assert (str(address), address.expires_at) == (expected, 1000)
+        except m.ResolverError as error:
+            assert (type(error), str(error)) == (expected[0], f'{name} {qtype.name}: {expected[1]}')
         else:
-            says = {
-                m.NoRecords: 'has no such record: names under localhost have only addresses (RFC 6761)',
-                m.NameDoesNotExist: 'does not exist: the DNS has no such names (RFC 7686, RFC 6761)',
-            }
-            with pytest.raises(expected, match=re.escape(f'{name} {qtype.name}: {says[expected]}') + '$'):
-                await resolve(name, qtype)
+            assert (str(address), address.expires_at) == expected
         assert server.queries == []
 
     @pytest.mark.parametrize('name', ['x.local', 'xlocalhost', 'localhost.example', '1.2.3'])
@@ -3747,39 +3591,47 @@ class TestSpecialNames:
         (address,) = await resolve(name, TYPES.A)
         assert (str(address), address.expires_at, server.names) == ('192.0.2.9', 1020, [name])
 
+    @cases('options, hosts, name, expected', {
+        'one family of localhost': ({}, '127.0.0.5 localhost', 'localhost', ['127.0.0.5']),
+        'get_host, localhost': ({'get_host': Hosts(IP)}, '', 'localhost', ['192.0.2.1']),
+        'get_host, onion': ({'get_host': Hosts(IP)}, '', 'x.onion', ['192.0.2.1']),
+        'get_host of nothing': ({'get_host': no_host}, '127.0.0.5 localhost', 'localhost', ['127.0.0.1', '::1']),
+    })  # fmt: skip
+    async def test_host_of_a_special_name_is_the_answer_for_both_types(self, nameserver, options, hosts, name, expected):
+        server = nameserver(a('192.0.2.66'))
+        with system(server, hosts=hosts):
+            assert texts(await Resolver(**options)[0](name, BOTH)) == expected
+        assert server.queries == []
 
-class Blocked(m.DoesNotExist):
-    def __init__(self, name, why):
-        super().__init__(f'{name} is blocked: {why}')
+    @cases('end, expected', {'under localhost': ('x.localhost', ['127.0.0.1']), 'under onion': ('x.onion', m.NameDoesNotExist)})
+    async def test_special_name_at_the_end_of_an_alias_is_not_asked_for(self, resolving, end, expected):
+        server, resolve = resolving(alias(end))
+        assert await result_of(resolve('www.example', TYPES.A)) == expected
+        assert server.names == ['www.example']
+
+
+def chain(label, *end):
+    """A reply with twelve aliases, and what is at their end."""
+    links = (f'{label}{i}.example. 5 IN CNAME {label}{i + 1}.example.' for i in range(11))
+    return reply(f'? 5 IN CNAME {label}0.example.', *links, *end)
 
 
 class TestAliases:
     """Chains of CNAME records."""
 
-    async def test_alias_whose_end_is_not_in_the_reply_is_asked_for(self, resolving):
-        server, resolve = resolving(alias('b.example', ttl=9), after(0.25, alias('c.example', ttl=30)), a('192.0.2.1', '192.0.2.2', ttl=7))
-        addresses = await resolve('www.example.com', TYPES.A)
-        assert server.names == ['www.example.com', 'b.example', 'c.example']
-        assert [(str(address), address.expires_at) for address in addresses] == [('192.0.2.1', 1007.25), ('192.0.2.2', 1007.25)]
-
-    async def test_chain_expires_with_its_first_link_to_expire(self, resolving):
-        server, resolve = resolving(alias('b.example', ttl=5), alias('c.example', ttl=50), a('192.0.2.1', ttl=100))
-        for name, expires_at in (('www.example.com', 1005), ('b.example', 1050), ('c.example', 1100)):
-            assert [address.expires_at for address in await resolve(name, TYPES.A)] == [expires_at]
-        await asyncio.sleep(5)
+    async def test_alias_whose_end_is_not_in_the_reply_is_asked_for_and_expires_with_the_first_of_its_links(self, resolving):
+        end = after(0.5, reply('? 100 IN A 192.0.2.1', '? 30 IN A 192.0.2.2'))
+        server, resolve = resolving(after(0.25, alias('b.example', ttl=5)), alias('c.example', ttl=50), end)
+        # From when each was asked for, which was at 1000, 1000.25 and 1000.25.
+        for name, expiry in (('www.example.com', [1005, 1005]), ('b.example', [1050.25, 1030.25]), ('c.example', [1100.25, 1030.25])):
+            assert [address.expires_at for address in await resolve(name, TYPES.A)] == expiry
+        await asyncio.sleep(4.25)
         await resolve('www.example.com', TYPES.A)
         assert server.names == ['www.example.com', 'b.example', 'c.example', 'www.example.com']
 
-    async def test_record_at_the_end_of_a_chain_keeps_its_own_expiry(self, resolving):
-        _, resolve = resolving(alias('b.example', ttl=25), reply('? 20 IN A 192.0.2.1', '? 30 IN A 192.0.2.2'))
-        for name, expiry in (('www.example.com', [1020, 1025]), ('b.example', [1020, 1030])):
-            assert [address.expires_at for address in await resolve(name, TYPES.A)] == expiry
-
     @cases('get_host, expected', {
-        'address of get_host': (Hosts(b=ipaddress.ip_address('192.0.2.7')), {'192.0.2.7': 1000}),
-        'addresses of get_host that expire': (
-            Hosts(b=(m.IPv4AddressExpiresAt('192.0.2.1', 1005), m.IPv4AddressExpiresAt('192.0.2.2', 1030))),
-            {'192.0.2.1': 1005, '192.0.2.2': 1020},
+        'addresses of get_host': (
+            Hosts(b=(ipaddress.ip_address('192.0.2.7'), m.IPv4AddressExpiresAt('192.0.2.8', 1030))), {'192.0.2.7': 1000, '192.0.2.8': 1020},
         ),
         'address of the file': (None, {'192.0.2.7': 1000}),
     })  # fmt: skip
@@ -3788,22 +3640,7 @@ class TestAliases:
             addresses = await resolving(alias('B.example'), get_host=get_host)[1]('www.example.com', TYPES.A)
         assert {str(address): address.expires_at for address in addresses} == expected
 
-    async def test_cached_end_of_an_alias_is_not_asked_for_again(self, resolving):
-        with files(hosts=''):
-            server, resolve = resolving(a('192.0.2.1', ttl=100), alias('b.example'), get_host=None)
-            for name in ('b.example', 'one.example', 'two.example'):
-                assert texts(await resolve(name, TYPES.A)) == ['192.0.2.1']
-        assert server.names == ['b.example', 'one.example', 'two.example']
-
-    async def test_shared_alias_is_asked_for_once(self, resolving):
-        server, resolve = resolving(zone({'end.example': after(0.1, a('192.0.2.1'))}, otherwise=alias('end.example')))
-        assert await results_of(resolve, 2) == [['192.0.2.1']] * 2
-        assert sorted(server.names) == ['end.example', 'n0.example', 'n1.example']
-
-    @cases('error', {
-        'own error': Blocked('b.example', 'policy'), 'own error that begins as ours': Blocked('b.example A:', 'no'),
-        'error of the module': m.DoesNotExist('policy'), 'KeyError': KeyError('b'),
-    })  # fmt: skip
+    @cases('error', {'error of the module': m.DoesNotExist('b.example A: blocked'), 'KeyError': KeyError('b')})
     @pytest.mark.parametrize('of', ['get_host', 'get_nameservers', 'transform_fqdn'])
     async def test_error_of_a_hook_passes_for_an_alias_too(self, nameserver, of, error):
         def transform(fqdn):
@@ -3818,18 +3655,17 @@ class TestAliases:
         assert caught.value is error
 
     @cases('known, says, queries', {
-        'over several replies': (
+        'loop over several replies': (
             {'www.example.com': alias('b.example', 0), 'b.example': alias('www.example.com', 0)},
             'www.example.com A: .* a loop of aliases: www.example.com → b.example → www.example.com', 2,
         ),
-        'over several replies, cached': (
-            {'www.example.com': alias('b.example'), 'b.example': alias('www.example.com')},
-            'www.example.com A: .* a loop of aliases: www.example.com → b.example → www.example.com', 2,
-        ),
-        'in one reply': ({'www.example.com': aliases_in_a_loop}, r'www.example.com A: 127.0.0.1:\d+ gave a loop', 1),
+        'loop in one reply': ({'www.example.com': aliases_in_a_loop}, r'www.example.com A: 127.0.0.1:\d+ gave a loop', 1),
         'more than sixteen': (
             {'www.example.com': alias('n0.example')} | {f'n{i}.example': alias(f'n{i + 1}.example') for i in range(20)},
             'more than 16 aliases', 17,
+        ),
+        'more than sixteen in two replies, of which one has an address': (
+            {'www.example.com': chain('a'), 'a11.example': chain('b', 'b11.example. 5 IN A 192.0.2.1')}, 'more than 16 aliases', 2,
         ),
     })  # fmt: skip
     async def test_loop_or_too_long_a_chain_is_an_error(self, resolving, known, says, queries):
@@ -3841,15 +3677,6 @@ class TestAliases:
     async def test_sixteen_aliases_over_all_replies_are_followed(self, resolving):
         _, resolve = resolving(zone({f'n{i}.example': alias(f'n{i + 1}.example') for i in range(16)} | {'n16.example': '192.0.2.1'}))
         assert texts(await resolve('n0.example', TYPES.A)) == ['192.0.2.1']
-
-    async def test_aliases_of_a_reply_with_an_address_count(self, resolving):
-        def chain(label, *end):
-            links = (f'{label}{i}.example. 5 IN CNAME {label}{i + 1}.example.' for i in range(11))
-            return reply(f'? 5 IN CNAME {label}0.example.', *links, *end)
-
-        _, resolve = resolving(chain('a'), chain('b', 'b11.example. 5 IN A 192.0.2.1'))
-        with pytest.raises(m.AliasChainTooLong, match='more than 16 aliases'):
-            await resolve('www.example.com', TYPES.A)
 
     @cases('name, shown', {
         'control characters': (r'q\010CRITICAL\032disk\027[2J.example', r'q\010critical\032disk\027[2j.example'),
@@ -3872,7 +3699,6 @@ class TestAliases:
             [alias('b.example'), alias('c.example'), nxdomain], m.NameDoesNotExist,
             '(an alias: b.example → c.example): does not exist: {} answered NXDOMAIN',
         ),
-        'NXDOMAIN': ([alias('b.example'), nxdomain], m.NameDoesNotExist, '(an alias: b.example): does not exist: {} answered NXDOMAIN'),
         'NXDOMAIN in one reply': (
             [reply('? 20 IN CNAME b.example.', authority=[SOA], rcode=3)], m.NameDoesNotExist,
             '(an alias: b.example): does not exist: {} answered NXDOMAIN',
@@ -3888,21 +3714,13 @@ class TestAliases:
 class TestSearchList:
     """The search list of resolv.conf(5)."""
 
-    async def test_error_is_that_of_the_last_candidate_that_failed(self, nameserver):
-        server = nameserver(zone({'b.c': servfail, 'b.c.one.test': servfail, 'b.c.two.test': silence}))
-        with system(server, search='one.test two.test') as resolve:
-            assert await result_of(resolve('b.c', TYPES.A)) is m.ResolverTimeout
-
     @cases('name, options, answers, asked', {
-        'first candidate': ('db', '', {'db.a.example': '192.0.2.1'}, 'db.a.example'),
-        'second candidate': ('db', '', {'db.b.example': '192.0.2.1'}, 'db.a.example db.b.example'),
         'last candidate': ('db', '', {'db': '192.0.2.1'}, 'db.a.example db.b.example db'),
-        'ndots of none': ('db', 'ndots:0', {'db': '192.0.2.1'}, 'db'),
-        'ndots of none, and no such name': ('db', 'ndots:0', {'db.a.example': '192.0.2.1'}, 'db db.a.example'),
+        'candidate without records': ('db', '', {'db.a.example': nodata, 'db.b.example': '192.0.2.1'}, 'db.a.example db.b.example'),
+        'ndots of none': ('db', 'ndots:0', {'db.a.example': '192.0.2.1'}, 'db db.a.example'),
         'final dot': ('db.', '', {'db': '192.0.2.1'}, 'db'),
         'a dot within': ('db.c', '', {'db.c.b.example': '192.0.2.1'}, 'db.c db.c.a.example db.c.b.example'),
         'a dot within, ndots of two': ('db.c', 'ndots:2', {'db.c': '192.0.2.1'}, 'db.c.a.example db.c.b.example db.c'),
-        'candidate without records': ('db', '', {'db.a.example': nodata, 'db.b.example': '192.0.2.1'}, 'db.a.example db.b.example'),
     })  # fmt: skip
     async def test_relative_name_is_tried_in_order(self, nameserver, name, options, answers, asked):
         server = nameserver(zone(answers))
@@ -3912,14 +3730,13 @@ class TestSearchList:
 
     @cases('qtype', {'A': TYPES.A, 'both families': BOTH})
     @cases('error', {
-        'SERVFAIL': servfail, 'REFUSED': refused, 'FORMERR': formerr, 'NOTIMP': notimp, 'lame': lame,
-        'unreadable': edited(lambda data: bytes(data[:-1])), 'in another case, too': first_then(wrong_case, servfail),
+        'SERVFAIL': servfail, 'lame': lame, 'unreadable': edited(lambda data: bytes(data[:-1])),
+        'SERVFAIL after another case': first_then(wrong_case, servfail),
     })  # fmt: skip
     async def test_next_candidate_is_tried_after_errors_of_all_nameservers(self, nameserver, error, qtype):
         known = zone({'db.a.example': error, 'db.b.example': by(A=a('192.0.2.1'), AAAA=nodata)})
         with system(nameserver(known), nameserver(known, address='127.0.0.2'), search='a.example b.example') as resolve:
-            assert texts(await resolve('db', qtype)) == ['192.0.2.1']
-        assert now() == 1000
+            assert (await result_of(resolve('db', qtype)), now()) == (['192.0.2.1'], 1000)
 
     @cases('qtype', {'A': TYPES.A, 'both families': BOTH})
     @cases('replies, search, error, says, asked', {
@@ -3937,15 +3754,16 @@ class TestSearchList:
                 await resolve('db', qtype)
         assert list(dict.fromkeys(servers[-1].names)) == asked.split()
 
-    @cases('replies, error, says', {
+    @cases('replies, error, says', {  # of db.a.example, db.b.example and db
         'errors, then NXDOMAIN': (
             [servfail, nxdomain, nxdomain], m.ResponseCodeError,
-            r'db.a.example A: \S+ answered SERVFAIL \(2 times\); also tried, by the search list: db.b.example \(\S+ answered NXDOMAIN\), db \(.*\)$',
+            r'db.a.example A: \S+ answered SERVFAIL \(2 times\); also tried, by the search list: db.b.example \(\S+ .* NXDOMAIN\), db \(',
         ),
         'two candidates with errors': (
             [servfail, refused, nxdomain], m.ResponseCodeError,
-            r'db.b.example A: \S+ answered REFUSED \(2 times\); also tried, by the search list: db.a.example \(\S+ answered SERVFAIL \(2 times\)\), db ',
+            r'db.b.example A: \S+ answered REFUSED \(2 times\); also .*: db.a.example \(\S+ answered SERVFAIL \(2 times\)\), db ',
         ),
+        'errors, then silence': ([servfail, servfail, silence], m.ResolverTimeout, r'db A: \S+ timed out'),
         'NXDOMAIN, then errors': ([nxdomain, servfail, nxdomain], m.ResponseCodeError, 'db.b.example A: .*SERVFAIL'),
         'NODATA, then errors': ([nodata, nxdomain, servfail], m.ResponseCodeError, 'db A: .*SERVFAIL'),
         'NODATA, then NXDOMAIN': ([nodata, nxdomain, nxdomain], m.NoRecords, 'db.a.example A: has no such record'),
@@ -3954,7 +3772,6 @@ class TestSearchList:
             [nxdomain, nxdomain, nodata], m.NoRecords,
             r'db A: has no such record: (\S+) answered with no such record;.*: db.a.example \(\1 answered NXDOMAIN\), db.b.example \(.*\)$',
         ),
-        'NXDOMAIN to all': ([nxdomain, nxdomain, nxdomain], m.NameDoesNotExist, 'db A: does not exist'),
     })  # fmt: skip
     async def test_error_is_temporary_if_one_was_and_else_says_whether_a_candidate_exists(self, nameserver, replies, error, says):
         server = nameserver(zone(dict(zip(('db.a.example', 'db.b.example', 'db'), replies, strict=True))))
@@ -3963,11 +3780,11 @@ class TestSearchList:
                 with pytest.raises(error, match='^' + says):
                     await resolve('db', TYPES.A)
 
-    @in_either_family
-    async def test_name_that_exists_by_another_type_has_no_records(self, nameserver, found, missing):
-        server = nameserver(zone({'v.example': by(**{found.name: a(ADDRESS[found]), missing.name: nodata})}))
-        with system(server, search='example') as resolve:
-            assert await result_of(resolve('v', missing)) is m.NoRecords
+    async def test_error_is_that_of_the_name_as_given_where_no_candidate_exists(self, nameserver):
+        with system(nameserver(nxdomain), search='a.example') as resolve:
+            for name in ('db', 'db.c'):  # of which the first is tried last as it is given, and the second first
+                with pytest.raises(m.NameDoesNotExist, match=f'^{name} A: does not exist: '):
+                    await resolve(name, TYPES.A)
 
     def test_failures_of_two_types_are_counted_as_often_as_the_more_frequent(self):
         at, servfail_ = m.to_nameserver('192.0.2.1', 53), m.Failure(m.ResponseCodeError, 'answered SERVFAIL', 2)
@@ -3975,9 +3792,8 @@ class TestSearchList:
         often = m.Failures({(at, timed_out): 5}, (7, timed_out))
         seldom = m.Failures({(at, timed_out): 1, (at, servfail_): 1}, (6, servfail_))
         for merged in m.merge(often, seldom), m.merge(seldom, often):
-            error = merged.error(merged.reason)
-            assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in str(error)
-            assert isinstance(error, m.ResolverTimeout)  # the last that happened
+            assert '192.0.2.1:53 timed out after 0.5 s (5 times)' in merged.reason
+            assert type(merged.error(merged.reason)) is m.ResolverTimeout  # the last that happened
 
     def test_want_of_a_nameserver_to_ask_ends_the_look_up(self):
         assert not m.Failures({}).are_error_replies()
@@ -4004,16 +3820,27 @@ class TestSearchList:
             assert texts(await resolve('db', TYPES.A)) == ['192.0.2.1']
         assert now() == ends_at
 
+    @cases('qtype', {'A': TYPES.A, 'both families': BOTH})
+    async def test_nameserver_that_cannot_be_reached_ends_the_look_up(self, nameserver, fake_sockets, qtype):
+        fake_sockets(sending=raises(errno.ENETUNREACH))
+        with system(nameserver(four), search='a.example b.example') as resolve:
+            with pytest.raises(m.NameserverUnreachable, match='^db.a.example A.*: Network is unreachable [^;]*$'):
+                await resolve('db', qtype)
+
+    async def test_domain_of_the_machine_is_not_searched(self, nameserver, monkeypatch):
+        for function in ('gethostname', 'getfqdn'):
+            monkeypatch.setattr(socket, function, lambda *_: 'web.corp.example')
+        server = nameserver(a('192.0.2.1'))
+        with system(server) as resolve:
+            await resolve('db', TYPES.A)
+        assert server.names == ['db']
+
 
 def docker(query):
     """Containers have addresses of IPv4, for 600 s, cut off at 512 octets. Of IPv6 they have none, without an SOA (moby, resolver.go)."""
-    containers = {
-        'web': a('172.18.0.2', ttl=600),
-        'big': reply(*(f'? 600 IN A {address}' for address in BIG[:30]), flags=dns.flags.RA | dns.flags.TC),
-    }
-    if name_of(query) not in containers:
-        return zone({'www.example.com': '192.0.2.1'})(query)
-    return by(A=containers[name_of(query)], AAAA=nodata_without_soa)(query)
+    big = reply(*(f'? 600 IN A {address}' for address in BIG[:30]), flags=dns.flags.RA | dns.flags.TC)
+    known = {name: by(A=found, AAAA=nodata_without_soa) for name, found in {'web': a('172.18.0.2', ttl=600), 'big': big}.items()}
+    return zone({**known, 'www.example.com': '192.0.2.1'})(query)
 
 
 # Services have TTL 5, and what does not exist does not for 5 s (CoreDNS, plugin kubernetes).
@@ -4028,35 +3855,29 @@ CLUSTER_SOA = 'cluster.local. 5 IN SOA ns.dns.cluster.local. hostmaster.cluster.
 class TestContainers:
     """Nameservers that behave as Docker's and Kubernetes' do."""
 
-    @cases('name, search, addresses', {
-        'container': ('web', '', ['172.18.0.2']),
-        'container, where the host searches': ('web', 'lan.example', ['172.18.0.2']),  # Docker copies what the host searches
-        'capital': ('Web', '', ['172.18.0.2']),
-        'other name': ('www.example.com', 'lan.example', ['192.0.2.1']),
-        'truncated reply': ('big', '', BIG[:30]),  # TC with records in it is an answer
+    @cases('name, addresses', {
+        'container': ('web', ['172.18.0.2']), 'other name': ('www.example.com', ['192.0.2.1']),
+        'truncated reply': ('big', BIG[:30]),  # TC with records in it is an answer
     })  # fmt: skip
-    async def test_docker_is_asked_once(self, nameserver, name, search, addresses):
+    async def test_docker_is_asked_once(self, nameserver, name, addresses):
         server = nameserver(docker, address='127.0.0.11')
-        with system(server, options='ndots:0', search=search) as resolve:
+        with system(server, options='ndots:0', search='lan.example') as resolve:  # Docker copies what the host searches
             assert texts(await resolve(name, TYPES.A)) == addresses
-        assert server.names == [name.lower()]
+        assert server.names == [name]
 
     async def test_docker_without_ipv6_is_not_cached_nor_in_the_way(self, nameserver):
         server = nameserver(docker, address='127.0.0.11')
         with system(server, options='ndots:0') as resolve:
             for _ in range(3):
-                results = await asyncio.gather(*(result_of(resolve('web', qtype)) for qtype in BOTH))
-                assert results == [['172.18.0.2'], m.NoRecords]
+                assert [await result_of(resolve('web', qtype)) for qtype in BOTH] == [['172.18.0.2'], m.NoRecords]
         assert server.types == [1, 28, 28, 28]
 
     @cases('name, queries, last', {
         'service': ('db', 1, 'db.prod.svc.cluster.local'),
         'service of another namespace': ('api.other', 2, 'api.other.svc.cluster.local'),
-        'service with svc': ('db.prod.svc', 3, 'db.prod.svc.cluster.local'),
         'whole name': ('db.prod.svc.cluster.local', 4, 'db.prod.svc.cluster.local'),
         'whole name with a final dot': ('db.prod.svc.cluster.local.', 1, 'db.prod.svc.cluster.local'),
         'other name': ('www.example.com', 4, 'www.example.com'),
-        'other name with a final dot': ('www.example.com.', 1, 'www.example.com'),
     })  # fmt: skip
     async def test_kubernetes_is_asked_by_its_search_list(self, nameserver, name, queries, last):
         server = nameserver(zone(CLUSTER, otherwise=reply(authority=[CLUSTER_SOA], rcode=3)))
