@@ -40,7 +40,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import textwrap
 import threading
 import time
 import types
@@ -5008,24 +5007,6 @@ async def hosts_file_is_long(server, n):
 class TestResources:
     """Memory, garbage and work."""
 
-    @pytest.fixture
-    def garbage_of(self):
-        """`await garbage_of(resolve)` counts what only the garbage collector finds after a hundred look-ups, each by so many callers."""
-
-        async def count(resolve, together, qtype=TYPES.A, patience=None):
-            async def look_up(name):
-                with contextlib.suppress(m.ResolverError, TimeoutError, ZeroDivisionError):
-                    async with asyncio.timeout(patience):
-                        await resolve(name, qtype)
-
-            await look_up('first.example')
-            with garbage_kept():
-                for i in range(100):
-                    await asyncio.gather(*(look_up(f'n{i}.example') for _ in range(together)))
-                return gc.collect()
-
-        return count
-
     @cases('together', {'alone': 1, 'with another caller': 2})
     @cases('replies, qtype, patience', {
         'address': ([four], TYPES.A, None),
@@ -5037,13 +5018,21 @@ class TestResources:
         'closed': ([], TYPES.A, None),
         'cancelled': ([silence], TYPES.AAAA, 0.1),
         'both families': ([by(A=four, AAAA=silence)], BOTH, None),
+        'hook that raises': (None, TYPES.A, None),
     })  # fmt: skip
-    async def test_look_up_leaves_no_garbage(self, nameserver, garbage_of, replies, together, qtype, patience):
-        assert await garbage_of(resolver_for(nameserver(*replies), times=2)[0], together, qtype, patience) < 100
+    async def test_look_up_leaves_no_garbage(self, nameserver, replies, together, qtype, patience):
+        async def look_up(name):
+            with contextlib.suppress(m.ResolverError, TimeoutError, ZeroDivisionError):
+                async with asyncio.timeout(patience):
+                    await resolve(name, qtype)
 
-    @cases('together', {'alone': 1, 'with another caller': 2})
-    async def test_hook_that_raises_leaves_no_garbage(self, clock, garbage_of, together):
-        assert await garbage_of(asking(0.0, lambda: 1 / 0), together) < 100
+        sets = [0.0, lambda: 1 / 0] if replies is None else [(0.5, nameserver(*replies).at)] * 2
+        resolve = asking(*sets)
+        await look_up('first.example')
+        with garbage_kept():
+            for i in range(100):
+                await asyncio.gather(*(look_up(f'n{i}.example') for _ in range(together)))
+            assert gc.collect() < 100
 
     @pytest.mark.slow
     @pytest.mark.timeout(600)
@@ -5126,15 +5115,7 @@ asyncio.run(main(), debug=False)
         assert calls[1] < 4.5 * calls[0]
 
 
-MODES = {
-    'answer': a('192.0.2.1', ttl=3),
-    'none': nxdomain,
-    'no records': nodata,
-    'fault': servfail,
-    'silence': silence,
-    'late': after(1.2, a('192.0.2.1')),
-    'alias': alias('z.example', ttl=1),
-}
+REPLIES = [a('192.0.2.1', ttl=3), nxdomain, nodata, servfail, silence, after(1.2, a('192.0.2.1')), alias('z.example', ttl=1)]
 
 
 def check_invariants(resolver):
@@ -5191,17 +5172,7 @@ class Chance(random.Random):
         return self.random() < probability
 
 
-async def run_schedule(chance, sockets):
-    """One schedule drawn by chance: of a hook, which may sleep and resolve, or resolv.conf; EMFILE, ENOBUFS, cancellation, clear_cache."""
-    servers = [Scripted(f'127.0.0.{i}', [lambda query: MODES[chance.choice(sorted(MODES))](query)]) for i in (1, 2)]
-    sockets.limit, sockets.room = chance.choice([1, 2, 4, 1000, 1000]), chance.choice([1, 3, 1000, 1000])
-    options = f'timeout:{chance.choice([1, 2])} attempts:{chance.choice([1, 2, 5])} {chance.choice(["rotate", ""])}'
-    search = chance.choice(['', '', 'x.example y.example'])
-    with contextlib.closing(servers[0]), contextlib.closing(servers[1]), system(*servers, options=options, search=search):
-        await run_schedule_with(servers, chance)
-
-
-async def run_schedule_with(servers, chance):
+async def run_schedule(servers, fake, chance):
     def check_and_select(timeout=None):
         check_invariants(resolver)
         return select(timeout)
@@ -5224,8 +5195,10 @@ async def run_schedule_with(servers, chance):
     resolver = loop_resolver(chance.choice([get_nameservers, get_nameservers, None]), None, chance.randint(1, 5))
     selector = asyncio.get_running_loop()._selector
     select, selector.select = selector.select, check_and_select
-    tasks, is_cleared, is_busy = [], chance.is_so(0.2), chance.is_so(0.5)
-    for _ in range(chance.randint(1, 15)):
+    tasks, is_cleared, is_busy, is_changing = [], chance.is_so(0.2), chance.is_so(0.5), chance.is_so(0.3)
+    for i in range(chance.randint(1, 15)):
+        if i == 0 or (is_changing and chance.is_so(0.5)):
+            fake.limit, fake.room = chance.choice([1, 2, 4, 1000, 1000]), chance.choice([1, 3, 1000, 1000])
         name = f'{chance.choice("abcdefgh"[: chance.choice([2, 8])])}.example'
         tasks += start(resolve_by(resolver, name, chance.choice([TYPES.A, TYPES.AAAA, BOTH, BOTH[::-1]])))
         for _ in range(0 if is_busy and chance.is_so(0.7) else chance.randrange(3)):
@@ -5242,35 +5215,23 @@ async def run_schedule_with(servers, chance):
     for task in tasks:
         assert task.done(), 'a deadlock'
         assert task.cancelled() or isinstance(task.exception(), (m.ResolverError, type(None))), repr(task.exception())
-    check_nothing_left(resolver)
+    sockets = resolver.sockets
+    assert not [*sockets.waiting, *sockets.ready, *sockets.at_hook, *sockets.outbox, *resolver.cache.in_flight, *sockets.poller.queries]
     await asyncio.sleep(2)
-    assert resolver.sockets.poller.epoll is None
-
-
-def fuzz_schedules(monkeypatch, seeds):
-    sockets = FakeSockets(monkeypatch)
-    for seed in seeds:
-        loop, unseen = asyncio.new_event_loop(), []
-        Clock(loop)
-        loop.set_exception_handler(lambda _, context, unseen=unseen: unseen.append(context))
-        select = loop._selector.select
-        sockets.open.clear()
-        sockets.sent.clear()
-        try:
-            loop.run_until_complete(run_schedule(Chance(seed), sockets))
-            assert not unseen
-        except AssertionError as error:
-            loop._selector.select = select  # without a check
-            for task in asyncio.all_tasks(loop):
-                task.cancel()
-            loop.run_until_complete(asyncio.sleep(0.1))
-            raise AssertionError(f'schedule {seed}: {error}') from None
-        finally:
-            loop.close()
+    assert sockets.poller.epoll is None
 
 
 class TestSchedules:
     """Any order of replies, timeouts, cancellations and shortages."""
+
+    @pytest.mark.parametrize('seed', range(300), ids='schedule {}'.format)
+    async def test_any_schedule_ends_all_look_ups(self, nameserver, fake_sockets, seed):
+        """Of a hook, which may sleep and resolve, or resolv.conf; with EMFILE, ENOBUFS, cancellation, clear_cache: all drawn by chance."""
+        chance = Chance(seed)
+        servers = [nameserver(lambda query: chance.choice(REPLIES)(query), address=f'127.0.0.{i}') for i in (1, 2)]
+        options = f'timeout:{chance.choice([1, 2])} attempts:{chance.choice([1, 2, 5])} {chance.choice(["rotate", ""])}'
+        with system(*servers, options=options, search=chance.choice(['', '', 'x.example y.example'])):
+            await run_schedule(servers, fake_sockets(), chance)
 
     async def test_event_that_a_state_does_not_have_is_an_error(self, clock):
         resolver = loop_resolver(Sets())
@@ -5282,31 +5243,6 @@ class TestSchedules:
         for event in (flight.enter_hook, flight.lose_hook, flight.end_set, lambda: flight.ask(1, [])):
             with pytest.raises(KeyError, match='over'):
                 event()
-
-    def test_any_schedule_ends_all_look_ups(self, monkeypatch):
-        fuzz_schedules(monkeypatch, range(300))
-
-    @cases('method, wake_up', {
-        'when a socket is closed': (m.Sockets.close, 'self.flush_soon()'),
-        'when a flight leaves the line': (m.Sockets.remove, 'self.flush_soon()'),
-        'when no flight was given its turn': (m.Sockets.flush, 'self.flush_soon()'),
-        'when a flight comes to the line': (m.Sockets.admit, 'self.flush_soon()'),
-        'when a flight may give up sockets': (m.Sockets.awaits_hook, 'self.flush_soon()'),
-        'when a query is sent again': (m.Sockets.send_again, 'self.flush_soon()'),
-        'when a question is settled': (m.Caller.settle, 'self.wake()'),
-        'when a caller is to drive': (m.Caller.drive, 'self.wake()'),
-        'when a caller that drives leaves': (m.Caller.pass_on, 'flight.next_set()'),
-        'when a question is asked no more': (m.Flight.remove, 'self.go_on()'),
-        'when nothing of a set was sent': (m.Flight.go_on, 'self.resolver.loop.call_soon(self.end_unsent_set)'),
-    })  # fmt: skip
-    def test_missing_wake_up_is_found(self, monkeypatch, method, wake_up):
-        source = textwrap.dedent(inspect.getsource(method))
-        assert wake_up in source
-        namespace = dict(vars(m))
-        exec('from __future__ import annotations\n' + source.replace(wake_up, 'pass'), namespace)
-        monkeypatch.setattr(getattr(m, method.__qualname__.partition('.')[0]), method.__name__, namespace[method.__name__])
-        with pytest.raises(AssertionError, match='schedule'):
-            fuzz_schedules(monkeypatch, range(300))
 
 
 # --- A slow and simple model ------------------------------------------------------------------------------------------
@@ -5337,35 +5273,28 @@ class Call(typing.NamedTuple):
     name: str
     types: tuple
     at: float
-    cancelled_at: float = math.inf
+    cancelled_at: float
 
 
 @dataclasses.dataclass
 class Schedule:
     calls: list  # in the order of their times
-    replies: dict = dataclasses.field(default_factory=dict)  # by (nameserver, name, type, number), drawn when needed by the seed
-    seed: int | None = None  # None: what is not in `replies` is lost
-    nameservers: int = 1
-    sets: list | None = None  # (timeout, nameservers) of the hook; None: resolv.conf, as follows
-    timeout: float = 0.5
-    attempts: int = 5
-    search: tuple = ()
-    ndots: int = 1
-    cleared_at: float = math.inf
-    moods: list = ()  # of each nameserver
-    up_at: float = 0.0  # when those come back that are down
+    seed: int  # of the replies
+    sets: list | None  # (timeout, nameservers) of the hook; None: resolv.conf, as follows
+    timeout: float
+    attempts: int
+    search: tuple
+    ndots: int
+    moods: list  # of each nameserver
+    up_at: float  # when those come back that are down
+    cleared_at: float
     targets: dict = ()  # name -> its alias
 
     def candidates(self, name):
         longer = [f'{name}.{domain}' for domain in self.search if not name.endswith('.')]
         return [name.removesuffix('.'), *longer] if name.count('.') >= self.ndots else [*longer, name]
 
-    def reply(self, key, when):
-        if key not in self.replies:
-            self.replies[key] = Planned('lost') if self.seed is None else self.draw_reply(*key, when)
-        return self.replies[key]
-
-    def draw_reply(self, nameserver, fqdn, qtype, number, when):
+    def reply(self, nameserver, fqdn, qtype, number, when):
         of_question = random.Random(f'{self.seed} {fqdn} {qtype}')  # so that a name is mostly the same to all, as in a zone
         chance = random.Random(f'{self.seed} {nameserver} {fqdn} {qtype} {number}')
         mood, usual, lost_here = self.moods[nameserver], of_question.choices(*KINDS)[0], of_question.choice([0.9, *[0] * 7])
@@ -5402,14 +5331,27 @@ def draw_schedule(chance):
         patience = chance.random() * timeout * chance.choice([1, 3]) if chance.random() < cancelled else math.inf
         calls.append(Call(name, types, at, at + patience))
     calls.sort(key=lambda call: call.at)
-    schedule = Schedule(calls, {}, chance.getrandbits(32), count, sets, timeout, chance.choice([1, 2, 3]) if timeout == 1 else 5, search)
-    schedule.ndots, schedule.moods, schedule.up_at = chance.choice([1, 1, 2]), moods, 1000 + chance.random() * span
-    schedule.cleared_at = 1000 + chance.random() * span if chance.random() < 0.2 else math.inf
+    attempts, ndots = chance.choice([1, 2, 3]) if timeout == 1 else 5, chance.choice([1, 1, 2])
+    up_at, cleared_at = 1000 + chance.random() * span, 1000 + chance.random() * chance.choice([span, *[math.inf] * 4])
+    schedule = Schedule(calls, chance.getrandbits(32), sets, timeout, attempts, search, ndots, moods[:count], up_at, cleared_at)
     fqdns = list(dict.fromkeys(fqdn for call in calls for fqdn in schedule.candidates(call.name)))
     targets = {fqdn: chance.choice(['x.test', 'y.test', *fqdns]) for fqdn in fqdns}
     targets |= {'x.test': chance.choice(['y.test', fqdns[0]]), 'y.test': 'x.test'}
     schedule.targets = {fqdn: target if target != fqdn else '' for fqdn, target in targets.items()}
     return schedule
+
+
+class Nameservers:
+    """Those of a schedule, which note what they are sent."""
+
+    def __init__(self, schedule):
+        self.schedule, self.sent, self.counts = schedule, [], collections.Counter()
+
+    def receive(self, *query, when):
+        """Returns the reply to a query (nameserver, name, type), and how many of this question came before."""
+        self.sent.append((*query, when))
+        number, self.counts[query] = self.counts[query], self.counts[query] + 1
+        return self.schedule.reply(*query, number, when), number
 
 
 class ModelOutcome(typing.NamedTuple):
@@ -5430,21 +5372,17 @@ class ModelFlight:
     """One or two questions of one name, put to one set after another. `undecided` are the queries of the set under way."""
 
     def __init__(self, cache, name, fqdn, qtypes):
-        self.cache, self.name, self.undecided = cache, name, []
-        self.questions = [ModelQuestion(fqdn, qtype, self) for qtype in qtypes]
-
-    def open_questions(self):
-        return [question for question in self.questions if question.is_open]
+        self.cache, self.name, self.undecided, self.is_answered = cache, name, [], False
+        self.open_questions = [ModelQuestion(fqdn, qtype, self) for qtype in qtypes]
 
 
 class ModelQuestion:
     """Of one flight. `callers` wait for it, in the order in which they came; without any it is closed."""
 
-    is_open, is_answered, asked_at = True, False, None
-
     def __init__(self, fqdn, qtype, flight):
         self.fqdn, self.qtype, self.key, self.flight = fqdn, qtype, (fqdn, qtype), flight
-        self.callers, self.happened, self.error_replies, self.timed_out = [], [], collections.Counter(), set()
+        self.asked_at, self.callers, self.happened = None, [], []
+        self.error_replies, self.timed_out = collections.Counter(), set()
 
     def failure(self):
         are_errors = {what for _, what in self.happened} <= {'ResponseCodeError', 'ResolverTimeout'}
@@ -5466,9 +5404,8 @@ class Model:
     """`chance` draws the order of what happens at one instant."""
 
     def __init__(self, schedule, chance=None):
-        self.schedule, self.chance, self.cache, self.now = schedule, chance, ModelCache(), 0.0
-        self.events, self.numbers = [], itertools.count()  # (time, number, function, arguments)
-        self.sent, self.counts = [], collections.Counter()
+        self.schedule, self.nameservers, self.chance = schedule, Nameservers(schedule), chance
+        self.now, self.cache, self.events, self.numbers = 0.0, ModelCache(), [], itertools.count()
         self.last_reply, self.silence = collections.Counter(), collections.defaultdict(list)  # since it, by nameserver: (name, from, to)
         self.retry_at = {}  # of failing nameservers
 
@@ -5484,20 +5421,20 @@ class Model:
         while self.events and self.events[0][0] < math.inf:
             self.now, _, _, function, arguments = heapq.heappop(self.events)
             function(*arguments)
-        return [caller.outcome for caller in callers], self.sent
+        return [caller.outcome for caller in callers], self.nameservers.sent
 
     def begin(self, fqdn, qtypes, caller):
         flight = ModelFlight(self.cache, caller.call.name.rstrip('.'), fqdn, qtypes)
         flight.sets = self.sets_of_resolv_conf(flight) if self.schedule.sets is None else iter(self.schedule.sets)
-        for question in flight.questions:
+        for question in flight.open_questions:
             self.cache.in_flight[question.key] = question
             caller.join(question)
         self.next_set(flight)
 
     def sets_of_resolv_conf(self, flight):
         for _ in range(self.schedule.attempts):
-            rest = [i for i in range(self.schedule.nameservers) if any(each.error_replies[i] < 2 for each in flight.open_questions())]
-            while rest:
+            rest = range(len(self.schedule.moods))
+            while rest := [i for i in rest if any(each.error_replies[i] < 2 for each in flight.open_questions)]:
                 chosen = next((i for i in rest if self.retry_at.get(i, 0) <= self.now), rest[0])
                 if self.retry_at.get(chosen, math.inf) <= self.now:
                     self.retry_at[chosen] = self.now + 30
@@ -5507,7 +5444,7 @@ class Model:
     def next_set(self, flight):
         timeout, nameservers = next(flight.sets, (math.inf, []))
         flight.undecided = []
-        for question in flight.open_questions():
+        for question in list(flight.open_questions):
             for nameserver in nameservers:
                 if self.schedule.sets is not None or question.error_replies[nameserver] < 2:
                     self.send(question, nameserver)
@@ -5516,23 +5453,15 @@ class Model:
                     self.remember_missing(question)
                 self.finish(question, question.failure())
         flight.asked = [query.question for query in flight.undecided]
-        if nameservers and not flight.asked:
-            self.at(self.now, self.next_set_if_idle, flight)
         self.at(self.now + timeout, self.time_up, flight, flight.undecided)
-
-    def next_set_if_idle(self, flight):
-        if flight.open_questions() and not flight.asked:
-            self.next_set(flight)
 
     def send(self, question, nameserver):
         question.asked_at = self.now if question.asked_at is None else question.asked_at
-        query, key = ModelQuery(question, nameserver, self.now), (nameserver, *question.key)
+        query = ModelQuery(question, nameserver, self.now)
         question.flight.undecided.append(query)
-        self.sent.append((*key, self.now))
-        planned = self.schedule.reply((*key, self.counts[key]), self.now)
+        planned, number = self.nameservers.receive(nameserver, *question.key, when=self.now)
         if planned.kind != 'lost':
-            self.at(self.now + planned.delay, self.receive, query, planned, self.counts[key])
-        self.counts[key] += 1
+            self.at(self.now + planned.delay, self.receive, query, planned, number)
 
     def time_up(self, flight, undecided):
         if undecided and undecided is flight.undecided:  # else the set was over before
@@ -5543,7 +5472,7 @@ class Model:
             self.end_set(flight)
 
     def end_set(self, flight):
-        for question in flight.open_questions():
+        for question in list(flight.open_questions):
             for caller in list(question.callers if question in flight.asked else ()):
                 caller.patience -= 1
                 if caller.patience == 0:
@@ -5552,21 +5481,21 @@ class Model:
                     caller.take(question, question.failure())
             if not question.callers:
                 self.close(question)
-        if flight.open_questions():
+        if flight.open_questions:
             self.next_set(flight)
 
     def end_set_if_decided(self, flight):
-        if flight.open_questions() and not flight.undecided:
+        if flight.open_questions and not flight.undecided:
             self.end_set(flight)
 
     def receive(self, query, planned, number):
-        question, nameserver = query.question, query.nameserver
-        if not question.is_open:
+        question, nameserver, flight = query.question, query.nameserver, query.question.flight
+        if question not in flight.open_questions:
             return  # its socket is closed
         self.last_reply[nameserver], self.silence[nameserver] = self.now, []
         self.retry_at.pop(nameserver, None)
-        if query in question.flight.undecided:
-            question.flight.undecided.remove(query)
+        if query in flight.undecided:
+            flight.undecided.remove(query)
         if planned.kind == 'error':
             question.happened.append((self.now, 'ResponseCodeError'))
             question.error_replies[nameserver] += 1
@@ -5578,13 +5507,13 @@ class Model:
             records = tuple((model_address(nameserver, question.qtype, number, i), when) for i, when in enumerate(expires))
             records = records if planned.kind == 'addresses' else ()
             answer = ModelOutcome(min(expires), records, planned.target, NEGATIVE.get(planned.kind, ''))
-            question.is_answered = True
-            question.flight.cache.missing.pop(question.key, None)
+            flight.is_answered = True
+            flight.cache.missing.pop(question.key, None)
             is_any_failing = any(self.now < retry_at for retry_at in self.retry_at.values())
             if not answer.negative or (planned.ttls and not is_any_failing):
-                question.flight.cache.answers[question.key] = answer
+                flight.cache.answers[question.key] = answer
             self.finish(question, answer)
-        self.end_set_if_decided(question.flight)
+        self.end_set_if_decided(flight)
 
     def finish(self, question, outcome):
         self.close(question)
@@ -5592,7 +5521,7 @@ class Model:
             caller.take(question, outcome)
 
     def close(self, question):
-        question.is_open = False
+        question.flight.open_questions.remove(question)
         question.flight.undecided[:] = [query for query in question.flight.undecided if query.question is not question]
         del question.flight.cache.in_flight[question.key]
 
@@ -5602,7 +5531,7 @@ class Model:
     def count_silence(self, query):
         """Counts that a nameserver did not answer a query until now, which is the end of its set or of its question."""
         question, nameserver, other = query.question, query.nameserver, A + AAAA - query.question.qtype
-        is_of_type = any(each.is_answered for each in question.flight.questions) or self.cache.answer((question.fqdn, other), self.now)
+        is_of_type = question.flight.is_answered or self.cache.answer((question.fqdn, other), self.now)
         if self.schedule.sets is not None or query.sent_at < self.last_reply[nameserver] or is_of_type:
             return  # the last: something on the way drops one type
         self.silence[nameserver].append((question.flight.name, query.sent_at, self.now))
@@ -5618,7 +5547,7 @@ class ModelCaller:
 
     def __init__(self, model, call):
         self.model, self.call, self.look_up, self.outcome = model, call, self.resolve(), None
-        self.waiting, self.outcomes, self.patience = {}, {}, math.inf  # of the name under way, by type; ends of sets to wait for
+        self.waiting, self.outcomes, self.patience = [], {}, math.inf  # for questions of the name under way; by type; for ends of sets
 
     def go_on(self):
         try:
@@ -5630,23 +5559,23 @@ class ModelCaller:
         if self.outcome:
             return
         self.outcome = 'cancelled', self.model.now
-        for question in self.waiting.values():
+        for question in self.waiting:
             question.callers.remove(self)
             if not question.callers:
                 for query in question.flight.undecided:
                     if query.question is question:
                         self.model.count_silence(query)
                 self.model.close(question)
-        for question in self.waiting.values():
+        for question in self.waiting:
             self.model.end_set_if_decided(question.flight)
 
     def join(self, question):
         question.callers.append(self)
-        self.waiting[question.qtype] = question
+        self.waiting.append(question)
 
     def take(self, question, outcome):
         """Takes the outcome of a question that this caller waits for."""
-        del self.waiting[question.qtype]
+        self.waiting.remove(question)
         self.note(question.qtype, outcome)
         if not self.waiting:
             self.model.at(self.model.now, self.go_on)
@@ -5726,7 +5655,7 @@ def planned_wire(planned, qid, question, qtype, nameserver, number):
     elif planned.kind == 'bad':
         records = [(qtype, 20, b'abc')]
     elif planned.kind == 'alias':
-        records = [(5, planned.ttls[0], b''.join(bytes([len(label)]) + label.encode() for label in (*planned.target.split('.'), '')))]
+        records = [(5, planned.ttls[0], dns.name.from_text(planned.target).to_wire())]
     elif planned.ttls:
         records = [(6, planned.ttls[0], struct.pack('!H5I', 0, 1, 2, 3, 4, planned.ttls[1]))]
     counts = (0, len(records)) if planned.kind in NEGATIVE else (len(records), 0)
@@ -5734,56 +5663,47 @@ def planned_wire(planned, qid, question, qtype, nameserver, number):
     return header + question + b''.join(b'\xc0\x0c' + struct.pack('!HHIH', kind, 1, ttl, len(data)) + data for kind, ttl, data in records)
 
 
-class Network(asyncio.BaseEventLoop):
-    """A loop whose time jumps to the next timer or datagram, and whose nameservers are those of a schedule."""
+class Network(asyncio.SelectorEventLoop):
+    """A loop whose time jumps to the next timer, and whose nameservers are those of a schedule."""
 
     def __init__(self, schedule):
         super().__init__()
-        self.schedule, self.now, self._selector, self.idle = schedule, 1000.0, self, 0
-        self.readers, self.sockets = {}, {}  # by descriptor
-        self.add_reader, self.remove_reader, self.time = self.readers.__setitem__, self.readers.__delitem__, lambda: self.now
-        self.on_the_way, self.numbers = [], itertools.count(100)  # (time, number, socket, datagram)
-        self.sent, self.counts = [], collections.Counter()
+        self.now, self.steps, self.nameservers, self.sockets, self.readers = 1000.0, 0, Nameservers(schedule), set(), {}
+        self.add_reader, self.remove_reader, self.time = self.readers.__setitem__, self.readers.pop, lambda: self.now
+        self._selector.select = self.jump
 
-    def select(self, timeout):
-        is_idle = timeout != 0 and not any(self.sockets[fd].inbox for fd in self.readers)
-        self.idle = 0 if is_idle else self.idle + 1
-        assert self.idle < 10_000, 'the loop spins'
-        if is_idle:
-            self.now = max(self.now, min([each[0] for each in self.on_the_way[:1]] + [timer.when() for timer in self._scheduled[:1]]))
-        while self.on_the_way and self.on_the_way[0][0] <= self.now:
-            _, _, sock, datagram = heapq.heappop(self.on_the_way)
-            sock.inbox.append(datagram)
-        return [callback for fd, callback in self.readers.items() if self.sockets[fd].inbox]
-
-    def _process_events(self, callbacks):
-        for callback in callbacks:
-            self.call_soon(callback)
-
-    def receive(self, sock, data):
-        end = data.index(0, 12)
-        name = re.sub(rb'[\1-\x1f]', b'.', data[13:end]).decode().lower()  # what parts the labels is how long the next one is
-        key = sock.nameserver, name, data[end + 2]
-        self.sent.append((*key, self.now))
-        planned, number = self.schedule.reply((*key, self.counts[key]), self.now), self.counts[key]
-        self.counts[key] += 1
-        if planned.kind != 'lost':
-            datagram = planned_wire(planned, data[:2], data[12:], data[end + 2], sock.nameserver, number)
-            heapq.heappush(self.on_the_way, (self.now + planned.delay, next(self.numbers), sock, datagram))
+    def jump(self, timeout):
+        self.steps += 1
+        assert self.steps < 100_000, 'the loop spins'
+        if timeout != 0:
+            self.now = max(self.now, self._scheduled[0].when())
+        return []
 
 
 class VirtualSocket:
-    """What stands for the module's Socket in a running Network."""
+    """What stands for the module's Socket in a running Network. A datagram comes by a timer."""
 
     def __init__(self, *_):
         self.network, self.inbox = asyncio.get_running_loop(), []
-        self.fd = next(self.network.numbers)
-        self.network.sockets[self.fd] = self
-        self.fileno = lambda: self.fd
-        self.send = functools.partial(self.network.receive, self)
+        self.network.sockets.add(self)
+
+    def fileno(self):
+        return id(self)
 
     def connect(self, place):
         self.nameserver = int(place[0].rpartition('.')[2])
+
+    def send(self, data):
+        end = data.index(0, 12)
+        name, qtype = re.sub(rb'[\1-\x1f]', b'.', data[13:end]).decode().lower(), data[end + 2]  # a length parts labels
+        planned, number = self.network.nameservers.receive(self.nameserver, name, qtype, when=self.network.now)
+        if planned.kind != 'lost':
+            datagram = planned_wire(planned, data[:2], data[12:], qtype, self.nameserver, number)
+            self.network.call_later(planned.delay, self.receive, datagram)
+
+    def receive(self, datagram):
+        self.inbox.append(datagram)
+        self.network.readers.get(id(self), ignore)()  # none where it is closed
 
     def recv(self, size):
         if not self.inbox:
@@ -5791,13 +5711,13 @@ class VirtualSocket:
         return self.inbox.pop(0)
 
     def close(self):
-        del self.network.sockets[self.fd]
+        self.network.sockets.remove(self)
 
 
 def run_module(schedule):
     network, tasks, results = Network(schedule), [], []
     timeout = '' if schedule.timeout == 0.5 else f'timeout:{schedule.timeout}'  # 0.5, the default, cannot be written
-    conf = [f'nameserver 192.0.2.{i}\n' for i in range(schedule.nameservers)] + [f'search {" ".join(schedule.search)}\n']
+    conf = [f'nameserver 192.0.2.{i}\n' for i in range(len(schedule.moods))] + [f'search {" ".join(schedule.search)}\n']
     conf.append(f'options ndots:{schedule.ndots} attempts:{schedule.attempts} {timeout}')
 
     async def get_nameservers(fqdn):
@@ -5828,7 +5748,7 @@ def run_module(schedule):
         resolve, clear_cache = Resolver(get_nameservers=None if schedule.sets is None else get_nameservers)
         with contextlib.closing(network):
             network.run_until_complete(asyncio.wait_for(main(), 1000))
-    return results, network.sent
+    return results, network.nameservers.sent
 
 
 def rounded(value):
@@ -5860,7 +5780,7 @@ def smaller(schedule):
     for i, call in enumerate(schedule.calls):
         fewer = [(), *([call._replace(types=(qtype,))] for qtype in call.types), [call._replace(cancelled_at=math.inf)]]
         for calls in ([*schedule.calls[:i], *each, *schedule.calls[i + 1 :]] for each in fewer):
-            other = dataclasses.replace(schedule, calls=calls, replies={})
+            other = dataclasses.replace(schedule, calls=calls)
             if calls and calls != schedule.calls and differs(other):
                 yield other
 
@@ -5876,70 +5796,12 @@ def compare(seeds):
             raise AssertionError('\n'.join([f'seed {seed}', repr(schedule), *outcomes]))
 
 
-def addresses_after(delay):
-    return Planned('addresses', delay, (20,))
-
-
-FOUR_ALONE, SIX_ALONE, EITHER = (A,), (AAAA,), (A, AAAA)
-
-
 class TestModel:
     """The module does what a slow and simple model does."""
 
     @pytest.mark.parametrize('first', range(0, 2000, 250), ids='schedules from {} on'.format)
     def test_any_schedule_ends_as_in_a_slow_and_simple_model(self, first):
         compare(range(first, first + 250))
-
-    # Callers, each (types, at, cancelled at); replies by type and number; what each caller gets, and when; when each type is asked.
-    @cases('calls, replies, results, sent', {
-        'caller joins one type, and has the other asked': (
-            [(FOUR_ALONE, 0), (EITHER, 0.3)], {(A, 0): addresses_after(0.7)},
-            [('10.0.0.0', 0.7), ('10.0.0.0', 1.3)], ([0, 0.5], [0.3, 0.8]),
-        ),
-        'set under way counts for a caller that joins, and the answer that comes later replaces that a type is missing': (
-            [(FOUR_ALONE, 0), (SIX_ALONE, 1), (EITHER, 1.4), (EITHER, 2.55), (EITHER, 3)],
-            {(A, 0): addresses_after(0.1), (AAAA, 3): addresses_after(0.1)},
-            [('10.0.0.0', 0.1), ('2001:db8::1:4:1', 2.6), ('10.0.0.0', 2), ('10.0.0.0', 2.55), ('10.0.0.0 2001:db8::1:4:1', 3)],
-            ([0], [1, 1.5, 2, 2.5]),
-        ),
-        'missing type is not asked for again for 10 s, but joined': (
-            [(EITHER, 0), (EITHER, 10.9), (SIX_ALONE, 11.05, 12.2), (EITHER, 11.1)], {(A, 0): addresses_after(0.1)},
-            [('10.0.0.0', 1), ('10.0.0.0', 10.9), ('cancelled', 12.2), ('10.0.0.0', 12.05)], ([0], [0, 0.5, 11.05, 11.55, 12.05]),
-        ),
-        'set is over when all of it are errors': (
-            [(EITHER, 0)],
-            {(A, 0): Planned('error', 0.1), (AAAA, 0): Planned('error', 0.2), (A, 1): addresses_after(0.1), (AAAA, 1): addresses_after(0.1)},
-            [('10.0.1.0 2001:db8::1:2:1', 0.3)], ([0, 0.2], [0, 0.2]),
-        ),
-        'address that leaves only errors ends the set, which counts': (
-            [(EITHER, 0)], {(AAAA, 0): Planned('error', 0.1), (A, 0): addresses_after(0.2)}, [('10.0.0.0', 0.7)], ([0], [0, 0.2]),
-        ),
-        'two errors of a type end it, not the other': (
-            [(EITHER, 0)], {(A, 0): Planned('error', 0.1), (A, 1): Planned('error', 0.1), (AAAA, 0): addresses_after(1.2)},
-            [('2001:db8::1:1:1', 1.2)], ([0, 0.5], [0, 0.5, 1]),
-        ),
-        'type whose only caller left is not asked again': (
-            [(EITHER, 0, 0.3), (FOUR_ALONE, 0.1)], {(A, 1): addresses_after(0.1)},
-            [('cancelled', 0.3), ('10.0.1.0', 0.6)], ([0, 0.5], [0]),
-        ),
-        'type whose only caller left ends a set whose rest is decided': (
-            [(EITHER, 0, 0.3), (FOUR_ALONE, 0.1)], {(A, 0): Planned('error', 0.2), (A, 1): addresses_after(0.1)},
-            [('cancelled', 0.3), ('10.0.1.0', 0.4)], ([0, 0.3], [0]),
-        ),
-        'error of a type beside NODATA of the other is the last that happened': (
-            [(EITHER, 0)], {(A, 0): Planned('NODATA', 0.2), (AAAA, 0): Planned('bad', 0.1)}, [('bad data', 0.2)], ([0], [0]),
-        ),
-    })  # fmt: skip
-    def test_story_ends_as_told_in_the_model_and_in_the_module(self, calls, replies, results, sent):
-        schedule = Schedule(
-            [Call('www.example', types, *(1000 + when for when in times)) for types, *times in calls],
-            {(0, 'www.example', *key): planned for key, planned in replies.items()},
-        )
-        for play in (run_model, run_module):
-            found, asked = outcome_by(play, schedule)
-            told = [(what if isinstance(what, str) else ' '.join(address for address, _ in what), when) for what, when in found]
-            assert rounded([(what, when - 1000) for what, when in told]) == [[*each] for each in results]
-            assert rounded([[when - 1000 for *_, qtype, when in asked if qtype == each] for each in (A, AAAA)]) == [*sent]
 
 
 async def started(seconds, *look_ups):
@@ -5951,22 +5813,6 @@ async def started(seconds, *look_ups):
 
 class TestAttacks:
     """What attacks on the core have found, each with the shortest schedule that showed it."""
-
-    async def test_caller_cancelled_in_a_hook_after_a_late_answer_is_cancelled(self, nameserver):
-        resolve = asking((0.5, nameserver(after(0.7, four)).at), 10.0)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(2):
-                await resolve('x.example', TYPES.A)
-
-    async def test_one_moment_without_buffers_ends_in_time(self, nameserver, fake_sockets):
-        fake = fake_sockets(room=2)
-        with system(nameserver(silence), options='attempts:2') as resolve:
-            (look_up,) = start(resolve('x.example', BOTH))
-            await asyncio.sleep(0.6)
-            fake.room = math.inf
-            with pytest.raises(m.ResolverTimeout):
-                await look_up
-        assert now() < 1005
 
     async def test_late_answer_read_for_want_of_a_buffer_strands_no_other_look_up(self, nameserver, fake_sockets):
         silent, late = nameserver(silence), nameserver(silence)
@@ -5980,83 +5826,15 @@ class TestAttacks:
         with pytest.raises(m.ResolverTimeout):
             await second
 
-    async def test_late_error_while_a_hook_is_awaited_leaves_nothing_to_give_up(self, nameserver):
-        bad, good = nameserver(after(0.6, servfail)), nameserver(after(0.1, by(A=four, AAAA=six)))
-        resolve = asking((0.5, good.at), x=[(0.5, bad.at), 1.0, (0.5, good.at)], max_sockets=3)
-        await resolve('x.example', TYPES.A)
-        results = await asyncio.gather(*(resolve(f'n{i}.example', BOTH if i else TYPES.A) for i in range(3)))
-        assert [len(result) for result in results] == [1, 2, 2]
-
-    async def test_look_up_without_a_buffer_waits_in_line_without_a_socket(self, nameserver, fake_sockets):
-        fake = fake_sockets()
-        resolve = asking(*[(0.5, nameserver(silence).at) for _ in range(3)], good=[(0.5, nameserver(four).at)])
-        asyncio.get_running_loop().call_later(0.9, setattr, fake, 'room', 1)
-        (first,) = await started(
-            1, resolve('x.example', TYPES.A)
-        )  # when the first has two late sockets, and neither may send in the next step
-        assert await within(100, resolve('good.example', TYPES.A)) == ['192.0.2.1']
-        with pytest.raises(m.ResolverTimeout):
-            await first
-
-    async def test_rest_of_a_set_that_waits_for_room_has_no_deadline(self, nameserver, fake_sockets):
-        fake = fake_sockets(limit=2)
-        resolve = asking((0.5, nameserver(after(0.1, servfail)).at, nameserver(four).at), other=[(5, nameserver(silence).at)])
-        (other,) = await started(0.01, resolve('other.example', TYPES.A))
-        (look_up,) = await started(0.05, resolve('x.example', TYPES.A))
-        fake.limit = 1
-        assert texts(await look_up) == ['192.0.2.1']
-        assert now() == pytest.approx(1005)  # when the other socket is closed
-        with pytest.raises(m.ResolverTimeout):
-            await other
-
-    @cases('both_first', {'both are asked first': True, 'each is asked for itself first': False})
-    async def test_caller_that_has_its_answer_and_leaves_a_hook_is_followed_by_another(self, nameserver, both_first):
-        sets = Sets((0.5, nameserver(by(A=silence, AAAA=after(1.0, six))).at), 10.0, (0.5, nameserver(four).at))
-        resolve, _ = Resolver(no_host, sets)
-        first = start(resolve('x.example', BOTH)) if both_first else []
-        await asyncio.sleep(0.1)
-        four_alone, six_alone = await started(0.1, *(resolve('x.example', qtype) for qtype in BOTH))
-        for task in first:
-            task.cancel()
-        await asyncio.sleep(2)
-        await end(six_alone)
-        assert texts(await four_alone) == ['192.0.2.1']
-        await end(*first)
-        assert len(sets.closed_at) == len(sets.calls)
-
     async def test_look_up_awaits_no_hook_of_a_name_that_it_has_left(self, nameserver):
-        one, two, good = nameserver(silence), nameserver(silence), nameserver(by(A=four, AAAA=six))
+        one, good = nameserver(by(A=silence, AAAA=after(1.2, alias('end.example')))), nameserver(by(A=four, AAAA=six))
+        two = nameserver(after(0.7 - 1e-10, servfail))  # in the step of the alias, before it
         resolve = asking((0.5, one.at), (9.5, two.at), 30.0, (0.5, good.at), end=[(0.5, good.at)])
-        (both,) = await started(0.1, resolve('x.example', BOTH))
+        (both,) = await started(0.1, resolve('x.example', BOTH[::-1]))
         four_alone, six_alone = await started(0.1, *(resolve('x.example', qtype) for qtype in BOTH))
         both.cancel()
-        await asyncio.sleep(1)
-        for query in two.queries:  # the set is over, and in the same step one type has a late alias
-            two.sock.sendto(servfail(dns.message.from_wire(query.wire)), query.address)
-        (query,) = [query for query in one.queries if query.qtype == TYPES.AAAA]
-        one.sock.sendto(alias('end.example')(dns.message.from_wire(query.wire)), query.address)
-        assert texts(await six_alone) == ['2001:db8::1']
-        assert now() < 1002
+        assert (texts(await six_alone), now() < 1002) == (['2001:db8::1'], True)
         assert texts(await four_alone) == ['192.0.2.1']
-
-    async def test_caller_that_is_free_awaits_the_hook_not_one_in_another_hook(self, nameserver):
-        steps = iter([[(0.5, nameserver(silence).at), (0.5, nameserver(four).at)], [30.0]])
-        resolve, _ = Resolver(no_host, lambda fqdn: Sets(*next(steps))(fqdn))
-        (leaving,) = await started(0.1, resolve('x.example', TYPES.A))
-        both, four_alone = await started(0.1, *(resolve('x.example', qtype) for qtype in (BOTH, TYPES.A)))
-        leaving.cancel()
-        assert texts(await four_alone) == ['192.0.2.1']
-        assert now() == 1000.5
-        await end(both)
-
-    async def test_set_that_needs_less_room_since_a_caller_left_is_asked_at_once(self, nameserver):
-        resolve = asking((60, nameserver(silence).at), x=[(1, nameserver(four).at)], max_sockets=2)
-        (busy,) = await started(0.1, resolve('busy.example', TYPES.A))
-        both, four_alone = await started(0.1, *(resolve('x.example', qtype) for qtype in (BOTH, TYPES.A)))
-        both.cancel()
-        assert texts(await four_alone) == ['192.0.2.1']
-        assert now() < 1001
-        await end(busy)
 
     async def test_hook_whose_close_raises_leaves_no_other_open(self, nameserver):
         closed, server = [], nameserver(silence)
@@ -6071,9 +5849,15 @@ class TestAttacks:
         resolve, _ = Resolver(no_host, get_nameservers)
         singles = await started(0.1, *(resolve('x.example', qtype) for qtype in BOTH))
         both = await started(0.1, resolve('x.example', BOTH))
-        for task in (*singles, *both):
-            await end(task)
+        await end(*singles, *both)
         assert len(closed) == 2
+
+    async def test_hook_that_goes_on_after_a_late_answer_is_closed_by_the_look_up_that_awaits_it(self, nameserver):
+        hook = Sets((0.5, nameserver(after(0.7, four)).at), 1.0, (0.5, nameserver(silence).at), closing=0.2)
+        resolve, _ = Resolver(no_host, hook)
+        first, other = start(*(resolve('x.example', TYPES.A) for _ in range(2)))
+        assert (texts(await other), now(), hook.closed_at) == (['192.0.2.1'], pytest.approx(1000.7), [])
+        assert (texts(await first), now(), hook.closed_at) == (['192.0.2.1'], 1001.7, [1001.5])
 
 
 STREAM = {'type': socket.SOCK_STREAM}
