@@ -3920,6 +3920,7 @@ class TestCache:
         'the one that was asked for again was used last': (2, 'ab.aca', 'abac'),
         'capital letters are no other name': (1, 'aAaA', 'a'),
         'name that does not exist takes a place': (1, 'annan', 'anan'),
+        'name that does not exist was used when it was asked for again': (2, 'nanbn', 'nab'),
         'TTL 0 takes none': (1, 'azaza', 'azz'),
         'no place': (0, 'aab', 'aab'),
     })  # fmt: skip
@@ -4617,11 +4618,15 @@ class TestSharing:
         assert (texts(await staying), now(), len(one.queries)) == (V4, ends_at, len(called_at))
         assert (hook.called_at, len(hook.closed_at), hook.closed_at[-1]) == (called_at, len(called_at), ends_at)
 
-    async def test_error_of_a_hook_does_not_grow_with_those_that_wait(self, clock):
-        resolve = asking(0.1, ZeroDivisionError('the hook'))
+    @cases('steps_, error', {
+        'of a hook': (lambda _: [0.1, ZeroDivisionError('the hook')], ZeroDivisionError),
+        'of a nameserver': (lambda slow: [(1, slow.at)], m.ResponseCodeError),
+    })  # fmt: skip
+    async def test_error_does_not_grow_with_those_that_wait(self, nameserver, steps_, error):
+        resolve = asking(*steps_(nameserver(after(0.1, servfail))))
 
         async def length_of_traceback():
-            with pytest.raises(ZeroDivisionError) as caught:
+            with pytest.raises(error) as caught:
                 await resolve('www.example.com', TYPES.A)
             return len(caught.traceback)
 
@@ -6125,6 +6130,7 @@ class TestGetaddrinfo:
         'silence': (silence, socket.EAI_AGAIN, m.ResolverTimeout),
         'loop': (aliases_in_a_loop, socket.EAI_FAIL, m.AliasChainTooLong),
         'bad address': (bad_address, socket.EAI_FAIL, m.BadAddress),
+        'answer too long': (truncated_and_empty, socket.EAI_FAIL, m.AnswerTooLong),
     })  # fmt: skip
     async def test_errors_are_gaierrors_with_our_message(self, nameserver, given, code, cause):
         error = await error_of_getaddrinfo(asking((0.5, nameserver(given).at)), 'www.example.com', 80)
@@ -6179,6 +6185,11 @@ class TestGetaddrinfo:
         server, resolve = resolving(four)
         await m.getaddrinfo(resolve, Name('www.example'), 80, family=socket.AF_INET)
         assert server.names == ['www.example']
+
+    async def test_mapped_addresses_are_not_given(self, both):
+        server, resolve = both
+        options = {'family': socket.AF_INET6, 'flags': socket.AI_V4MAPPED | socket.AI_ALL, **STREAM}
+        assert (await m.getaddrinfo(resolve, 'www.example.com', 443, **options), server.types) == (SIXES, [28])
 
     async def test_route_is_that_of_the_first_address_of_ipv6_with_its_scope_id(self, both, nameserver):
         with system(nameserver(), hosts='192.0.2.1 db\nfe80::1%lo db\n2001:db8::1 db') as resolve:
