@@ -1603,6 +1603,11 @@ class TestFiles:
         make(hosts_file)
         assert m.SystemFile(str(hosts_file), m.parse_hosts).read(0) == expected
 
+    async def test_octets_of_resolv_conf_that_are_no_text_spoil_their_line_at_most(self, resolv_conf):
+        resolv_conf.write_bytes(b'nameserver \xff\nsearch a\xe9.example b.example\noptions ndots:5\nnameserver 192.0.2.1\n')
+        conf = m.SystemFile(str(resolv_conf), m.parse_resolv_conf).read(0)
+        assert conf[:3] == ((m.to_nameserver('192.0.2.1', 53),), (b'b.example',), 5)
+
     async def test_file_without_permission_does_no_harm(self, hosts_file):
         with opened_by(raises(errno.EACCES)):
             assert m.SystemFile(str(hosts_file), m.parse_hosts).read(0) == {}
