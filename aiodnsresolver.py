@@ -1292,6 +1292,7 @@ class Cache:
     def find_stale(
         self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES], now: float
     ) -> tuple[Value, ...]:
+        """Returns what the first candidate that gave anything gave last, of all types."""
         found = [
             self.stale[key]
             for qtype in qtypes
@@ -1912,7 +1913,7 @@ class Flight:
         self.fqdn = fqdn
         self.name = caller.as_given  # that led to this one
         self.state = 'idle'
-        self.failing = resolver.failing  # a new resolv.conf gets new ones
+        self.failing = resolver.failing  # as it is now: for a new resolv.conf there is a new one
         self.has_answer = False  # to one of the types that it began with
         self.sets: Iterator[tuple[float, Sequence[Nameserver]]] | None = None  # by resolv.conf
         self.generator: Any = None  # of sets, by the hook
