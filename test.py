@@ -380,6 +380,9 @@ def aliases_in_a_loop(query):
 BOTH = TYPES.A, TYPES.AAAA
 ADDRESS = {TYPES.A: '192.0.2.1', TYPES.AAAA: '2001:db8::1'}
 four, six = (a(address, ttl=300) for address in ADDRESS.values())
+V4, V6, V4_V6 = ['192.0.2.1'], ['2001:db8::1'], ['192.0.2.1', '2001:db8::1']
+IP = ipaddress.ip_address('192.0.2.1')
+NO_ROUTE = 'fe80::1%nosuch', 53
 
 
 class Sets:
@@ -591,6 +594,83 @@ def udp_pair():
     receiver.bind(('127.0.0.1', 0))
     sender.connect(receiver.getsockname())
     return receiver, sender
+
+
+async def result_of(look_up):
+    """What a look-up gives: the addresses as texts, or the class of the error."""
+    try:
+        return texts(await look_up)
+    except m.ResolverError as error:
+        return type(error)
+
+
+async def results_of(resolve, count, qtype=TYPES.A):
+    """What look-ups of n0.example, n1.example and so on give, which begin at once."""
+    return await asyncio.gather(*(result_of(resolve(f'n{i}.example', qtype)) for i in range(count)))
+
+
+async def error_of(look_up):
+    with pytest.raises(m.ResolverError) as caught:
+        await look_up
+    return caught.value
+
+
+async def ask_in_turn(resolve, count):
+    """Looks up so many names, one after another."""
+    for i in range(count):
+        await resolve(f'n{i}.example', TYPES.A)
+
+
+async def steps(count):
+    """Lets the loop take so many steps, in which no time passes."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def begun(resolve):
+    """A look-up of which the nameserver has the query."""
+    (looking,) = start(resolve('www.example.com', TYPES.A))
+    await steps(3)
+    return looking
+
+
+def numbered(servers, steps):
+    """Steps of Sets, in which nameservers have their numbers among these in place of their addresses."""
+
+    def to_set(timeout, *parts):
+        return timeout, *(servers[part].at if isinstance(part, int) else part for part in parts)
+
+    return [to_set(*step) if isinstance(step, tuple) else step for step in steps]
+
+
+@pytest.fixture
+def hosts_file(monkeypatch, tmp_path):
+    """A hosts file in place of the system's, not there yet."""
+    monkeypatch.setattr(m, 'HOSTS', str(tmp_path / 'hosts'))
+    return tmp_path / 'hosts'
+
+
+@pytest.fixture
+def resolv_conf(monkeypatch, tmp_path):
+    """A resolv.conf in place of the system's, not there yet."""
+    monkeypatch.setattr(m, 'RESOLV_CONF', str(tmp_path / 'resolv.conf'))
+    return tmp_path / 'resolv.conf'
+
+
+@pytest.fixture
+def listed(nameserver):
+    """`listed(reply, …)` starts a nameserver for each reply, or tuple of replies, from 127.0.0.1 on, of which resolv.conf has a list.
+
+    It returns them and, after them, the `resolve` of a resolver that reads it; the options are those of `system`.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def start(*given, **options):
+            replies = [each if isinstance(each, tuple) else (each,) for each in given]
+            servers = [nameserver(*each, address=f'127.0.0.{i}') for i, each in enumerate(replies, 1)]
+            return *servers, stack.enter_context(system(*servers, **options))
+
+        yield start
 
 
 # --- A system that fails -------------------------------------------------------------------------------------------------
@@ -1502,42 +1582,6 @@ def opened_by(open_):
 def written_while_read(file, text, lines):
     """A file that gets a new text whenever it is read, of which these lines are seen."""
     return opened_by(lambda path: path == str(file) and file.write_text(text) and contextlib.nullcontext(lines))
-
-
-@pytest.fixture
-def hosts_file(monkeypatch, tmp_path):
-    """A hosts file in place of the system's, not there yet."""
-    monkeypatch.setattr(m, 'HOSTS', str(tmp_path / 'hosts'))
-    return tmp_path / 'hosts'
-
-
-@pytest.fixture
-def resolv_conf(monkeypatch, tmp_path):
-    """A resolv.conf in place of the system's, not there yet."""
-    monkeypatch.setattr(m, 'RESOLV_CONF', str(tmp_path / 'resolv.conf'))
-    return tmp_path / 'resolv.conf'
-
-
-@pytest.fixture
-def listed(nameserver):
-    """`listed(reply, …)` starts a nameserver for each reply, or tuple of replies, from 127.0.0.1 on, of which resolv.conf has a list.
-
-    It returns them and, after them, the `resolve` of a resolver that reads it; the options are those of `system`.
-    """
-    with contextlib.ExitStack() as stack:
-
-        def start(*given, **options):
-            replies = [each if isinstance(each, tuple) else (each,) for each in given]
-            servers = [nameserver(*each, address=f'127.0.0.{i}') for i, each in enumerate(replies, 1)]
-            return *servers, stack.enter_context(system(*servers, **options))
-
-        yield start
-
-
-async def ask_in_turn(resolve, count):
-    """Looks up so many names, one after another."""
-    for i in range(count):
-        await resolve(f'n{i}.example', TYPES.A)
 
 
 class TestFiles:
@@ -2765,38 +2809,6 @@ class TestShortages:
         await end(long)
 
 
-async def result_of(look_up):
-    """What a look-up gives: the addresses as texts, or the class of the error."""
-    try:
-        return texts(await look_up)
-    except m.ResolverError as error:
-        return type(error)
-
-
-async def results_of(resolve, count, qtype=TYPES.A):
-    """What look-ups of n0.example, n1.example and so on give, which begin at once."""
-    return await asyncio.gather(*(result_of(resolve(f'n{i}.example', qtype)) for i in range(count)))
-
-
-async def error_of(look_up):
-    with pytest.raises(m.ResolverError) as caught:
-        await look_up
-    return caught.value
-
-
-async def steps(count):
-    """Lets the loop take so many steps, in which no time passes."""
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def begun(resolve):
-    """A look-up of which the nameserver has the query."""
-    (looking,) = start(resolve('www.example.com', TYPES.A))
-    await steps(3)
-    return looking
-
-
 class TestSlowNameservers:
     """A nameserver slower than its timeout: no reply on its way is thrown away."""
 
@@ -2889,17 +2901,7 @@ FAILING_AT_FIRST = {  # replies, seconds, queries
     'late': ([after(1.5, a('192.0.2.66'))], 1, 1),
     'comes back': ([silence, a('192.0.2.66')], 1, 1),
 }
-NO_ROUTE = 'fe80::1%nosuch', 53
 NO_SETS = 'no nameserver was asked, since get_nameservers yielded none, or since no socket or buffer was free'
-
-
-def numbered(servers, steps):
-    """Steps of Sets, in which nameservers have their numbers among these in place of their addresses."""
-
-    def to_set(timeout, *parts):
-        return timeout, *(servers[part].at if isinstance(part, int) else part for part in parts)
-
-    return [to_set(*step) if isinstance(step, tuple) else step for step in steps]
 
 
 class TestLookUps:
@@ -3340,9 +3342,6 @@ class TestArguments:
     def test_option_that_makes_no_sense_is_refused(self, options, error, says):
         with pytest.raises(error, match=says):
             Resolver(**options)
-
-
-IP = ipaddress.ip_address('192.0.2.1')
 
 
 class TestHooks:
@@ -3892,9 +3891,6 @@ class TestContainers:
             await asyncio.sleep(5)
             await resolve(name, TYPES.A)
         assert len(server.queries) == 2 * queries - (last == 'www.example.com')  # whose own TTL is longer
-
-
-V4, V6, V4_V6 = ['192.0.2.1'], ['2001:db8::1'], ['192.0.2.1', '2001:db8::1']
 
 
 class TestCache:
@@ -6677,7 +6673,7 @@ import ipaddress
 from collections.abc import AsyncGenerator
 from typing import Any
 import aiodnsresolver as m
-from aiodnsresolver import TYPES, m.IPv4AddressExpiresAt, m.IPv6AddressExpiresAt, Resolver
+from aiodnsresolver import TYPES, IPv4AddressExpiresAt, IPv6AddressExpiresAt, Resolver
 
 async def get_host(fqdn: bytes, qtype: int) -> ipaddress.IPv4Address | None:
     return None
@@ -6688,7 +6684,7 @@ async def one_nameserver(fqdn: bytes) -> AsyncGenerator[tuple[float, tuple[str, 
 async def two_nameservers(fqdn: bytes) -> AsyncGenerator[tuple[float, tuple[ipaddress.IPv4Address, int], tuple[str, int]], None]:
     yield 1, (ipaddress.IPv4Address('192.0.2.53'), 53), ('192.0.2.54', 53)
 async def fake(name: str, qtype: object) -> tuple[Any, ...]:
-    return (m.IPv4AddressExpiresAt('192.0.2.1', 0),)
+    return (IPv4AddressExpiresAt('192.0.2.1', 0),)
 
 hook: m.GetHost = get_host
 sets: m.GetNameservers = one_nameserver
@@ -6699,19 +6695,19 @@ resolve, clear_cache = Resolver(get_host=hook, get_nameservers=get_nameservers, 
 async def connect(resolve: m.Resolve, host: str) -> list[tuple[Any, ...]]:
     m.install(resolve)
     m.install(resolve, asyncio.get_running_loop())
-    found: tuple[m.IPv4AddressExpiresAt, ...] = await resolve(host, TYPES.A)
+    found: tuple[IPv4AddressExpiresAt, ...] = await resolve(host, TYPES.A)
     print((await resolve(host, TYPES.TXT))[0].decode(), found[0].expires_at)
     return await m.getaddrinfo(resolve, host, 80)
 async def use(either: bool) -> float:
     await connect(resolve, 'www.example.com')
     await connect(fake, 'www.example.com')
-    four: tuple[m.IPv4AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.A)
-    six: tuple[m.IPv6AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.AAAA)
-    both: tuple[IPv4AddressExpiresAt | m.IPv6AddressExpiresAt, ...] = await resolve('www.example.com', (TYPES.A, TYPES.AAAA))
+    four: tuple[IPv4AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.A)
+    six: tuple[IPv6AddressExpiresAt, ...] = await resolve('www.example.com', TYPES.AAAA)
+    both: tuple[IPv4AddressExpiresAt | IPv6AddressExpiresAt, ...] = await resolve('www.example.com', (TYPES.A, TYPES.AAAA))
     txt: tuple[m.BytesExpiresAt, ...] = await resolve('www.example.com', TYPES.TXT)
-    plain: tuple[m.IPv4AddressExpiresAt, ...] = await resolve('www.example.com', 1)
+    plain: tuple[IPv4AddressExpiresAt, ...] = await resolve('www.example.com', 1)
     a, b = await asyncio.gather(resolve('a.example', TYPES.A), resolve('b.example', TYPES.AAAA))
-    gathered: tuple[m.IPv4AddressExpiresAt, IPv6AddressExpiresAt] = a[0], b[0]
+    gathered: tuple[IPv4AddressExpiresAt, IPv6AddressExpiresAt] = a[0], b[0]
     address: ipaddress.IPv4Address = four[0]
     for found in await resolve('www.example.com', TYPES.A if either else TYPES.AAAA):
         print(found.expires_at, found.version)
@@ -6726,19 +6722,19 @@ async def use(either: bool) -> float:
 """
 MISTYPED = """
 from collections.abc import AsyncGenerator
-from aiodnsresolver import TYPES, GetNameservers, m.IPv6AddressExpiresAt, Resolve, Resolver
+from aiodnsresolver import TYPES, GetNameservers, IPv6AddressExpiresAt, Resolve, Resolver
 async def get_host(fqdn: bytes, qtype: int) -> str:
     return '192.0.2.1'
 async def flat(fqdn: bytes) -> AsyncGenerator[tuple[float, str, int], None]:
     yield 0.5, '127.0.0.1', 53
 resolve, clear_cache = Resolver(max_sockets='many')  # wrong
-async def use() -> tuple[m.IPv6AddressExpiresAt, ...]:
+async def use() -> tuple[IPv6AddressExpiresAt, ...]:
     await clear_cache()  # wrong
     await resolve('x', 15)  # wrong
     Resolver(get_host=get_host)  # wrong
     return await resolve('www.example.com', TYPES.A)  # wrong
 sets: GetNameservers = flat  # wrong
-async def use_any(resolve: Resolve) -> tuple[m.IPv6AddressExpiresAt, ...]:
+async def use_any(resolve: Resolve) -> tuple[IPv6AddressExpiresAt, ...]:
     return await resolve('www.example.com', TYPES.A)  # wrong
 """
 
