@@ -2495,16 +2495,16 @@ class LoopResolver:
             raise NoRecords(
                 f'{describe(as_given, qtypes)}: an IPv{literal.version} address has nothing else'
             )
-        outcomes: dict[TYPES, Outcome] = {}
-        if self.get_host is None:
-            # The hosts file may have the name as given, which comes before the search list.
-            if as_given is not fqdns[0] and (found := self.find_in_hosts(as_given, qtypes, now)):
-                return merged(found, qtypes).records  # type: ignore[union-attr]
-            outcomes = self.known(fqdns[0], qtypes, now, len(qtypes) > 1)
-            if outcomes and (outcome := merged(outcomes, qtypes)) and outcome.records:
-                if self.cache.stale_for:
-                    self.cache.keep_stale(fqdns, fqdns[0], outcomes)
-                return outcome.records
+        if self.get_host is not None:
+            return Caller(qtypes, as_given, fqdns, {})
+        # The hosts file may have the name as given, which comes before the search list.
+        if as_given is not fqdns[0] and (found := self.find_in_hosts(as_given, qtypes, now)):
+            return merged(found, qtypes).records  # type: ignore[union-attr]
+        outcomes = self.known(fqdns[0], qtypes, now, len(qtypes) > 1)
+        if outcomes and (outcome := merged(outcomes, qtypes)) and outcome.records:
+            if self.cache.stale_for:
+                self.cache.keep_stale(fqdns, fqdns[0], outcomes)
+            return outcome.records
         return Caller(qtypes, as_given, fqdns, outcomes)
 
     def read_conf(self, now: float) -> ResolvConf:
