@@ -1252,11 +1252,11 @@ class Cache:
         self.times_cleared = 0
 
     def find(self, fqdn: bytes, qtype: int, now: float) -> Outcome | None:
-        if outcome := self.known.get((fqdn, qtype)):
+        if outcome := self.known.get(key := (fqdn, qtype)):
             if now < outcome.expires_at:
-                self.known.move_to_end((fqdn, qtype))
+                self.known.move_to_end(key)
                 return outcome
-            del self.known[fqdn, qtype]
+            del self.known[key]
         return None
 
     def begin(self, question: Question) -> None:
