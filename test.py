@@ -3003,7 +3003,9 @@ class TestLookUps:
         'one that is cut, and then lost': (
             [cut(silence)], [(0.5, 0)], m.ResolverTimeout, '{0} gave a truncated reply that holds no record; {0} timed out after 0.5 s',
         ),
-        'no route': ([], [(1, NO_ROUTE)], m.NameserverUnreachable, '[fe80::1%nosuch]:53 cannot be asked: no interface with this name'),
+        'no permission': (
+            [], [(1, ('255.255.255.255', 53))], m.NameserverUnreachable, '255.255.255.255:53 cannot be asked: Permission denied',
+        ),
         'no set': ([], [], m.TemporaryResolverError, NO_SETS), 'empty sets': ([], [(1,), (1,)], m.TemporaryResolverError, NO_SETS),
     })  # fmt: skip
     async def test_error_tells_what_each_nameserver_did(self, nameserver, replies, sets, error, says):
