@@ -1053,8 +1053,9 @@ class FailingNameservers:
 
     `silences` has for each nameserver the first name that it was silent to, whether there was
     another one, when the first wait began, and how long all took: their sum, but never more than
-    the time since then. `retry_at` has the nameservers that fail, from then on to their next reply.
-    `replies` counts the replies of each: a query that was sent before the last one says nothing.
+    the time since then. `retry_at` has when each that failed is to be tried again: it fails until
+    then, or until its next reply, which removes it. `replies` counts the replies of each: a query
+    that was sent before the last one says nothing.
     """
 
     def __init__(self) -> None:
@@ -1093,7 +1094,7 @@ class FailingNameservers:
         self.retry_at[nameserver] = until + FAILING_FOR
         return True
 
-    def are_any(self, now: float) -> bool:
+    def is_any_failing(self, now: float) -> bool:
         """Tells whether a nameserver is asked last."""
         return any(now < retry_at for retry_at in self.retry_at.values())
 
@@ -1147,7 +1148,7 @@ class Failures(NamedTuple):
 
     def is_out(self, nameserver: Nameserver | str) -> bool:
         """Tells whether a nameserver gave so many error replies that it is not asked any more."""
-        if not self.times:
+        if not self.times:  # as in most look-ups: the rest takes a few percent of one
             return False
         error_replies = sum(
             count
@@ -1278,7 +1279,7 @@ class Cache:
             self.known.pop(question.key, None)
 
     def keep_stale(self, fqdns: Sequence[bytes], fqdn: bytes, outcomes: dict[TYPES, Any]) -> None:
-        """Keeps what a candidate of a look-up gave; that it has nothing ends what it gave."""
+        """Keeps what a candidate gave a look-up. The answer that it has nothing ends that."""
         for qtype, outcome in outcomes.items():
             key = *fqdns, qtype
             if outcome.records:
@@ -1292,7 +1293,7 @@ class Cache:
     def find_stale(
         self, fqdns: Sequence[bytes], qtypes: Sequence[TYPES], now: float
     ) -> tuple[Value, ...]:
-        """Returns what the first candidate that gave anything gave last, of all types."""
+        """Returns the records, of all types, of the first candidate of which some are kept."""
         found = [
             self.stale[key]
             for qtype in qtypes
@@ -1932,6 +1933,7 @@ class Flight:
     # -- Callers
 
     def join(self, question: Question, caller: Caller) -> None:
+        """Has a caller wait for a question, too. In a hook for the name: raises ResolverError."""
         in_flight = [self.resolver.cache.in_flight.get((self.fqdn, qtype)) for qtype in TYPES]
         if any(is_executing(each.flight.generator) for each in in_flight if each):
             raise ResolverError(
@@ -2201,7 +2203,7 @@ class Flight:
             log(logging.DEBUG, '%s: %s %s, in %.1f ms', question, nameserver, words, took)
         if found.negative:
             # While a nameserver fails, the one that would know better may not have been asked.
-            is_kept = failing is None or not failing.are_any(self.resolver.loop.time())
+            is_kept = failing is None or not failing.is_any_failing(self.resolver.loop.time())
             expires_at = found.expires_at if is_kept else -NEVER
             found = found._replace(reason=f'{nameserver} {found.reason}', expires_at=expires_at)
         self.has_answer = True
@@ -2608,7 +2610,7 @@ class LoopResolver:
             decided[fqdn] = outcome
             failures = [each for each in outcomes.values() if isinstance(each, Failures)]
             if not all(each.are_error_replies() for each in failures):
-                break
+                break  # the truth is not known
             outcomes = None
         try:
             raise search_error(decided, caller.as_given, qtypes)

@@ -6793,6 +6793,14 @@ class TestDocuments:
         assert f'version = "{m.__version__}"' in (HERE / 'pyproject.toml').read_text()
         assert f'## {m.__version__}\n' in (HERE / 'CHANGELOG.md').read_text()
 
+    @cases('text, says', {
+        'no task, but for one case': (README, ['No dependency, no thread, no task', 'Before CPython 3.13, calling `close()` on']),
+        'flags without effect': (m.getaddrinfo.__doc__, ['AI_CANONNAME:', 'AI_V4MAPPED, AI_ALL and AI_IDN have no effect on names']),
+        'what asks the C library on uvloop': (m.install.__doc__, ['`create_datagram_endpoint`, `create_server` and `local_addr`']),
+    })  # fmt: skip
+    def test_what_is_promised_and_what_is_not_done_is_said(self, text, says):
+        assert [words for words in says if words not in text] == []
+
     def test_readme_has_the_commands_that_ci_runs(self):
         assert "python -m pip install '.[test]' && python -m pytest" in README
         assert "python -m pip install '.[test]' && python -m pytest" in (HERE / '.ci' / 'run').read_text()
